@@ -1,0 +1,15 @@
+//! What differs between a browser and a native process, behind one API.
+//!
+//! In a browser, the page and its worker exchange [`crate::protocol::Envelope`]s over `postMessage`:
+//! [`worker_handle::WorkerHandle`] is the page's end, [`worker_scope`] the worker's.
+
+mod yielding;
+
+#[cfg(target_family = "wasm")]
+mod wire;
+#[cfg(target_family = "wasm")]
+pub mod worker_handle;
+#[cfg(target_family = "wasm")]
+pub mod worker_scope;
+
+pub use yielding::yield_to_event_loop;
