@@ -1,0 +1,497 @@
+//! The Train place as plain data: the settings, how far the training is, its losses and previews.
+
+use super::history::History;
+use crate::{
+    config::TrainConfig,
+    protocol::{Direction, Event, PreviewCell, TrainData},
+};
+
+/// Where the two piles come from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Source {
+    /// The data set that comes with the page.
+    #[default]
+    BuiltIn,
+    /// The visitor's own pictures.
+    Own,
+}
+
+/// How far the training is.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub enum Phase {
+    /// Nothing has been started yet.
+    #[default]
+    Idle,
+    /// The pictures are being fetched or read.
+    Gathering {
+        /// Bytes or files so far.
+        done: u64,
+        /// Bytes or files in all, if known.
+        total: Option<u64>,
+    },
+    /// The worker sets the networks up.
+    Starting,
+    /// Steps are being made.
+    Running,
+    /// Waiting for [`Message::Resume`].
+    Paused,
+    /// The step under way is the last.
+    Stopping,
+    /// Finished, stopped, or in trouble: what went wrong.
+    Ended {
+        /// Whole sentences.
+        trouble: Option<String>,
+    },
+}
+
+impl Phase {
+    /// Whether a training is under way.
+    pub fn is_active(&self) -> bool {
+        !matches!(self, Self::Idle | Self::Ended { .. })
+    }
+}
+
+/// A number that can be set by hand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Field {
+    /// `TrainConfig::size`; the load size grows with it.
+    Size,
+    /// `TrainConfig::ngf`.
+    Ngf,
+    /// `TrainConfig::n_blocks`.
+    Blocks,
+    /// `TrainConfig::ndf`.
+    Ndf,
+    /// `TrainConfig::steps`.
+    Steps,
+    /// `TrainConfig::learning_rate`, in units of 0.0001.
+    LearningRate,
+    /// `TrainConfig::decay_from`, in percent.
+    DecayFrom,
+    /// `TrainConfig::lambda_cycle`.
+    LambdaCycle,
+    /// `TrainConfig::lambda_identity`.
+    LambdaIdentity,
+    /// `TrainConfig::seed`.
+    Seed,
+    /// `TrainConfig::preview_every`.
+    PreviewEvery,
+    /// `TrainConfig::flip`: 0 or 1.
+    Flip,
+}
+
+impl Field {
+    /// Every field, with the id of its control in the page.
+    pub const ALL: [(Self, &'static str); 12] = [
+        (Self::Size, "train-size"),
+        (Self::Ngf, "train-ngf"),
+        (Self::Blocks, "train-blocks"),
+        (Self::Ndf, "train-ndf"),
+        (Self::Steps, "train-steps"),
+        (Self::LearningRate, "train-rate"),
+        (Self::DecayFrom, "train-decay"),
+        (Self::LambdaCycle, "train-cycle"),
+        (Self::LambdaIdentity, "train-identity"),
+        (Self::Seed, "train-seed"),
+        (Self::PreviewEvery, "train-preview"),
+        (Self::Flip, "train-flip"),
+    ];
+
+    /// Its value in `config`, in the field's unit.
+    pub fn get(self, config: &TrainConfig) -> f64 {
+        match self {
+            Self::Size => config.size.into(),
+            Self::Ngf => config.ngf.into(),
+            Self::Blocks => config.n_blocks.into(),
+            Self::Ndf => config.ndf.into(),
+            Self::Steps => config.steps as f64,
+            // Rounded, so that 2e-4 is 2 and not 2.0000000000000004.
+            Self::LearningRate => (config.learning_rate * 1e8).round() / 1e4,
+            Self::DecayFrom => (f64::from(config.decay_from) * 100.0).round(),
+            Self::LambdaCycle => config.lambda_cycle.into(),
+            Self::LambdaIdentity => config.lambda_identity.into(),
+            Self::Seed => config.seed as f64,
+            Self::PreviewEvery => config.preview_every as f64,
+            Self::Flip => u8::from(config.flip).into(),
+        }
+    }
+
+    /// Puts `value`, in the field's unit, into `config`.
+    pub fn set(self, config: &mut TrainConfig, value: f64) {
+        match self {
+            Self::Size => {
+                let load_size = f64::from(config.load_size) / f64::from(config.size.max(1)) * value;
+                (config.size, config.load_size) = (value as u32, load_size.round() as u32);
+            }
+            Self::Ngf => config.ngf = value as u32,
+            Self::Blocks => config.n_blocks = value as u32,
+            Self::Ndf => config.ndf = value as u32,
+            Self::Steps => config.steps = value as u64,
+            Self::LearningRate => config.learning_rate = value * 1e-4,
+            Self::DecayFrom => config.decay_from = (value / 100.0) as f32,
+            Self::LambdaCycle => config.lambda_cycle = value as f32,
+            Self::LambdaIdentity => config.lambda_identity = value as f32,
+            Self::Seed => config.seed = value as u64,
+            Self::PreviewEvery => config.preview_every = value as u64,
+            Self::Flip => config.flip = value != 0.0,
+        }
+    }
+}
+
+/// What happens in the Train place.
+#[derive(Clone, Debug)]
+pub enum Message {
+    /// Which pictures to train on.
+    UseSource(Source),
+    /// How many files lie in piles A and B.
+    Piles([usize; 2]),
+    /// A zip is given (or taken back).
+    Zip(Option<String>),
+    /// What the domain of pile A (`false`) or B (`true`) is called.
+    Name(bool, String),
+    /// Start from a preset.
+    Preset(String),
+    /// Set a number.
+    Set(Field, f64),
+    /// How much the curves are smoothed, 0 to 1.
+    Smoothing(f64),
+    /// Begin.
+    Start,
+    /// Pictures are being collected.
+    Gathering {
+        /// Bytes or files so far.
+        done: u64,
+        /// Bytes or files in all, if known.
+        total: Option<u64>,
+    },
+    /// The pictures are here, or not: why.
+    Gathered(Result<(TrainData, Vec<Vec<u8>>), String>),
+    /// Rest after the step under way.
+    Pause,
+    /// Go on.
+    Resume,
+    /// End.
+    Stop,
+    /// Save a generator as a weight file.
+    Save(Direction),
+    /// Use a generator in the other place.
+    Use(Direction),
+}
+
+/// The previews of one step.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Preview {
+    /// Steps made then.
+    pub step: u64,
+    /// What the pictures are.
+    pub cells: Vec<PreviewCell>,
+    /// RGBA8 of each.
+    pub pixels: Vec<Vec<u8>>,
+}
+
+/// What is being trained on, told by the worker.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Begun {
+    /// Images in pile A.
+    pub images_a: u32,
+    /// Images in pile B.
+    pub images_b: u32,
+    /// Parameters of one generator.
+    pub parameters: u64,
+}
+
+/// The Train place.
+#[derive(Clone, Debug)]
+pub struct Training {
+    /// Which pictures.
+    pub source: Source,
+    /// Files in the visitor's two piles.
+    pub piles: [usize; 2],
+    /// Name of the visitor's zip, which stands for both piles.
+    pub zip: Option<String>,
+    /// Names of the visitor's two domains.
+    pub names: [String; 2],
+    /// Settings of the next or the running training.
+    pub config: TrainConfig,
+    /// How far it is.
+    pub phase: Phase,
+    /// What the worker made of the pictures.
+    pub begun: Begun,
+    /// Steps made.
+    pub step: u64,
+    /// Epochs begun.
+    pub epoch: u32,
+    /// Speed.
+    pub steps_per_second: f32,
+    /// Learning rate of the last step.
+    pub learning_rate: f64,
+    /// Losses so far.
+    pub history: History,
+    /// How much the curves are smoothed, 0 to 1.
+    pub smoothing: f64,
+    /// The latest previews.
+    pub preview: Preview,
+    /// Pictures that could not be used: name and reason.
+    pub skipped: Vec<(String, String)>,
+}
+
+impl Default for Training {
+    fn default() -> Self {
+        Self {
+            source: Source::default(),
+            piles: [0, 0],
+            zip: None,
+            names: ["A".into(), "B".into()],
+            config: TrainConfig::preset("quick").unwrap_or_default(),
+            phase: Phase::default(),
+            begun: Begun::default(),
+            step: 0,
+            epoch: 0,
+            steps_per_second: 0.0,
+            learning_rate: 0.0,
+            history: History::default(),
+            smoothing: 0.8,
+            preview: Preview::default(),
+            skipped: Vec::new(),
+        }
+    }
+}
+
+impl Training {
+    /// Why it cannot start, in one sentence.
+    pub fn missing(&self) -> Option<&'static str> {
+        match (self.source, &self.zip, self.piles) {
+            (Source::BuiltIn, ..) | (_, Some(_), _) => None,
+            (_, _, [0, 0]) => Some("Give pictures for A and for B first."),
+            (_, _, [0, _]) => Some("Give pictures for A first."),
+            (_, _, [_, 0]) => Some("Give pictures for B first."),
+            _ => None,
+        }
+    }
+
+    /// Whether there are generators to use or save.
+    pub fn has_generators(&self) -> bool {
+        self.step > 0 && !matches!(self.phase, Phase::Gathering { .. } | Phase::Starting)
+    }
+
+    /// Seconds to the end, at the present speed.
+    pub fn seconds_left(&self) -> f64 {
+        self.config.steps.saturating_sub(self.step) as f64 / f64::from(self.steps_per_second)
+    }
+
+    /// Clears what the training before left, and waits for pictures.
+    pub fn prepare(&mut self) {
+        self.phase = Phase::Gathering { done: 0, total: None };
+        (self.step, self.epoch, self.steps_per_second) = (0, 0, 0.0);
+        self.history = History::default();
+        self.preview = Preview::default();
+        self.skipped.clear();
+        self.begun = Begun::default();
+    }
+
+    /// The pictures are here: what to train, unless it was stopped meanwhile.
+    pub fn gathered(&mut self, is_zip: bool) -> Option<TrainConfig> {
+        if !matches!(self.phase, Phase::Gathering { .. }) {
+            return None;
+        }
+        let [a, b] = match self.source {
+            Source::BuiltIn => ["flat", "3D"].map(String::from),
+            Source::Own => self.names.clone(),
+        };
+        let data = match (self.source, is_zip) {
+            (Source::BuiltIn, _) => "Fluent Emoji, flat and 3D",
+            (Source::Own, true) => self.zip.as_deref().unwrap_or("own pictures"),
+            (Source::Own, false) => "own pictures",
+        };
+        self.config.data = data.into();
+        (self.config.domain_a, self.config.domain_b) = (a, b);
+        self.phase = Phase::Starting;
+        Some(self.config.clone())
+    }
+
+    /// Ends it; whether the worker has to be told.
+    pub fn stop(&mut self) -> bool {
+        match self.phase {
+            Phase::Gathering { .. } => {
+                self.phase = Phase::Ended { trouble: None };
+                false
+            }
+            Phase::Starting | Phase::Running | Phase::Paused => {
+                self.phase = Phase::Stopping;
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// It did not work.
+    pub fn fail(&mut self, trouble: String) {
+        self.phase = Phase::Ended { trouble: Some(trouble) };
+    }
+
+    /// The worker is gone, and the networks with it.
+    pub fn worker_gone(&mut self, trouble: &str) {
+        if self.phase.is_active() {
+            self.fail(trouble.into());
+        }
+        self.step = 0;
+    }
+
+    /// Changes the settings.
+    pub fn update(&mut self, message: Message) {
+        match message {
+            Message::UseSource(source) => self.source = source,
+            Message::Piles(piles) => {
+                (self.piles, self.zip) = (piles, None);
+                self.source = Source::Own;
+            }
+            Message::Zip(zip) => {
+                self.source = Source::Own;
+                self.zip = zip;
+            }
+            Message::Name(second, name) => self.names[usize::from(second)] = name,
+            Message::Preset(name) => {
+                if let Some(config) = TrainConfig::preset(&name) {
+                    self.config = config;
+                }
+            }
+            Message::Set(field, value) => {
+                if value.is_finite() && value >= 0.0 {
+                    field.set(&mut self.config, value);
+                }
+            }
+            Message::Smoothing(smoothing) => self.smoothing = smoothing.clamp(0.0, 0.99),
+            Message::Gathering { done, total } => {
+                if let Phase::Gathering { .. } = self.phase {
+                    self.phase = Phase::Gathering { done, total };
+                }
+            }
+            Message::Gathered(Err(trouble)) => self.fail(trouble),
+            // These need the worker: `State::update` sees to them.
+            Message::Gathered(Ok(_))
+            | Message::Start
+            | Message::Pause
+            | Message::Resume
+            | Message::Stop
+            | Message::Save(_)
+            | Message::Use(_) => {}
+        }
+    }
+
+    /// Takes in what the worker tells about the training.
+    pub fn hear(&mut self, event: Event, buffers: Vec<Vec<u8>>) {
+        match event {
+            Event::TrainingStarted { steps, images_a, images_b, parameters } => {
+                self.config.steps = steps;
+                self.begun = Begun { images_a, images_b, parameters };
+                if self.phase == Phase::Starting {
+                    self.phase = Phase::Running;
+                }
+            }
+            Event::ImageSkipped { file, reason } => self.skipped.push((file, reason)),
+            Event::Step { step, epoch, losses, learning_rate, steps_per_second } => {
+                (self.step, self.epoch) = (step, epoch);
+                (self.learning_rate, self.steps_per_second) = (learning_rate, steps_per_second);
+                self.history.push(step, &losses);
+            }
+            Event::Preview { step, cells } => self.preview = Preview { step, cells, pixels: buffers },
+            Event::Paused { step } => {
+                self.step = step;
+                if self.phase == Phase::Running {
+                    self.phase = Phase::Paused;
+                }
+            }
+            Event::Resumed { step } => {
+                self.step = step;
+                if self.phase == Phase::Paused {
+                    self.phase = Phase::Running;
+                }
+            }
+            Event::Stopped { step, trouble } => {
+                // The end of a training that a newer one has pushed aside is no news.
+                if !matches!(self.phase, Phase::Gathering { .. }) {
+                    self.step = step;
+                    self.phase = Phase::Ended { trouble };
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::protocol::Losses;
+
+    #[test]
+    fn a_training_goes_from_idle_to_its_end() {
+        let mut training = Training::default();
+        assert_eq!(training.missing(), None);
+        training.prepare();
+        training.update(Message::Gathering { done: 5, total: Some(10) });
+        assert_eq!(training.phase, Phase::Gathering { done: 5, total: Some(10) });
+        let config = training.gathered(true).expect("it was waiting for its pictures");
+        assert_eq!((config.domain_a.as_str(), config.domain_b.as_str()), ("flat", "3D"));
+        training.hear(Event::TrainingStarted { steps: 40, images_a: 3, images_b: 4, parameters: 5 }, vec![]);
+        assert_eq!((&training.phase, training.config.steps), (&Phase::Running, 40));
+        let losses = Losses { cycle_a: 1.0, ..Losses::default() };
+        let step = Event::Step { step: 20, epoch: 2, losses, learning_rate: 2e-4, steps_per_second: 4.0 };
+        training.hear(step, vec![]);
+        assert_eq!(training.seconds_left(), 5.0);
+        assert!(training.has_generators());
+        training.hear(Event::Paused { step: 20 }, vec![]);
+        assert_eq!(training.phase, Phase::Paused);
+        training.hear(Event::Resumed { step: 20 }, vec![]);
+        assert!(training.stop());
+        assert!(!training.stop(), "once is enough");
+        training.hear(Event::Stopped { step: 21, trouble: None }, vec![]);
+        assert_eq!(training.phase, Phase::Ended { trouble: None });
+        assert!(training.has_generators());
+    }
+
+    #[test]
+    fn pictures_that_come_after_a_stop_start_nothing() {
+        let mut training = Training::default();
+        training.prepare();
+        assert!(!training.stop());
+        assert_eq!(training.gathered(true), None);
+    }
+
+    #[test]
+    fn own_pictures_need_both_piles_or_a_zip() {
+        let mut training = Training::default();
+        training.update(Message::Piles([2, 0]));
+        assert_eq!((training.source, training.missing()), (Source::Own, Some("Give pictures for B first.")));
+        training.update(Message::Piles([2, 1]));
+        assert_eq!(training.missing(), None);
+        training.update(Message::Zip(Some("mine.zip".into())));
+        training.piles = [0, 0];
+        assert_eq!(training.missing(), None);
+    }
+
+    #[test]
+    fn fields_round_trip_and_refuse_nonsense() {
+        let mut training = Training::default();
+        for (field, id) in Field::ALL {
+            let before = field.get(&training.config);
+            training.update(Message::Set(field, f64::NAN));
+            training.update(Message::Set(field, -1.0));
+            assert_eq!(field.get(&training.config), before, "{id}");
+            training.update(Message::Set(field, 1.0));
+            assert_eq!(field.get(&training.config), 1.0, "{id}");
+        }
+        training.update(Message::Preset("small-128".into()));
+        training.update(Message::Set(Field::Size, 64.0));
+        assert_eq!((training.config.size, training.config.load_size), (64, 72));
+        assert_eq!(Field::LearningRate.get(&training.config), 2.0);
+    }
+
+    #[test]
+    fn a_lost_worker_takes_the_generators_with_it() {
+        let mut training = Training { phase: Phase::Running, step: 9, ..Training::default() };
+        training.worker_gone("Gone.");
+        assert_eq!(training.phase, Phase::Ended { trouble: Some("Gone.".into()) });
+        assert!(!training.has_generators());
+    }
+}
