@@ -1,0 +1,57 @@
+// Chromium as a visitor has it: with WebGPU (on SwiftShader, its software GPU) or without any.
+import { existsSync } from "node:fs";
+import { join } from "node:path";
+import { chromium } from "playwright-core";
+import { dist, out } from "./paths.js";
+import { serve } from "./server.js";
+
+const executablePath = process.env.CHROMIUM ?? "/usr/bin/chromium";
+const quiet = ["--no-sandbox", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"];
+
+/** What `plain` resolves to: this machine, but over a name that browsers don't trust without TLS. */
+const plain = "plain.test";
+
+/** A browser. Without `gpu`, WebGPU finds no adapter. */
+export async function launch({ gpu = true } = {}) {
+  const args = [...quiet, `--host-resolver-rules=MAP ${plain} 127.0.0.1`, ...(gpu ? ["--enable-unsafe-webgpu"] : [])];
+  return chromium.launch({ executablePath, args });
+}
+
+export const sizes = {
+  desktop: { width: 1280, height: 800 },
+  phone: { width: 390, height: 844 },
+};
+
+/** The address as an insecure context: no `navigator.gpu`, no Cache API, no SharedArrayBuffer, no clipboard. */
+export const insecure = (url) => url.replace("127.0.0.1", plain);
+
+/** dist/ on a host; see `serve` for the options. */
+export function host(options) {
+  if (!existsSync(join(dist, "index.html"))) throw new Error("dist/ is missing: run `make build` first.");
+  return serve(dist, options);
+}
+
+/**
+ * Opens the page in a fresh profile. `errors` collects everything that a visitor would find in the console:
+ * messages of level error, uncaught exceptions, requests that failed.
+ */
+export async function visit(browser, url, { size = "desktop", dark = false, init, ...options } = {}) {
+  const context = await browser.newContext({
+    viewport: sizes[size],
+    hasTouch: size === "phone",
+    colorScheme: dark ? "dark" : "light",
+    acceptDownloads: true,
+    ...options,
+  });
+  const page = await context.newPage();
+  const errors = [];
+  page.on("console", (message) => message.type() === "error" && errors.push(`${message.text()} (${message.location().url})`));
+  page.on("pageerror", (error) => errors.push(String(error)));
+  page.on("response", (response) => response.status() >= 400 && errors.push(`${response.status()} ${response.url()}`));
+  if (init) await page.addInitScript(init);
+  await page.goto(url);
+  return { page, context, errors };
+}
+
+/** A picture of the page for people, in tests/e2e/out/. */
+export const screenshot = (page, name) => page.screenshot({ path: join(out, `${name}.png`), fullPage: false });
