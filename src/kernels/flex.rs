@@ -1,0 +1,124 @@
+//! flex with the processor kernels: f32 goes to [`cpu`], any other type to the portable default.
+
+use std::borrow::Cow;
+
+use burn::backend::Flex;
+use burn::tensor::ops::FloatTensor;
+use burn::tensor::{DType, TensorData, TensorMetadata};
+use burn_flex::FlexTensor;
+
+use super::{AdamStep, Geometry, Kernels, cpu, portable};
+
+/// The values in row-major order, copied only when the tensor is a strided view.
+fn values(tensor: &FlexTensor) -> Cow<'_, [f32]> {
+    match tensor.as_slice::<f32>() {
+        Some(values) => Cow::Borrowed(values),
+        None => Cow::Owned(tensor.to_contiguous().storage::<f32>().to_vec()),
+    }
+}
+
+fn tensor(values: Vec<f32>, shape: [usize; 4]) -> FlexTensor {
+    FlexTensor::from_data(TensorData::new(values, shape))
+}
+
+fn single(tensor: &FlexTensor) -> bool {
+    tensor.dtype() == DType::F32
+}
+
+/// The convolution's shape from its weight `[outputs, inputs, k, k]`.
+fn shape(batch: usize, weight: &FlexTensor, size: [usize; 2]) -> cpu::Shape {
+    let [outputs, inputs, _, _] = weight.shape().dims();
+    cpu::Shape { batch, inputs, outputs, size }
+}
+
+impl Kernels for Flex {
+    fn convolve(
+        input: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        bias: Option<FloatTensor<Self>>,
+        geometry: Geometry,
+    ) -> FloatTensor<Self> {
+        if !single(&input) {
+            return portable::conv2d::<Self>(input, weight, bias, geometry);
+        }
+        let [batch, _, height, width] = input.shape().dims();
+        let shape = shape(batch, &weight, [height, width]);
+        let bias = bias.as_ref().map(values);
+        let output = cpu::conv2d(&values(&input), &values(&weight), bias.as_deref(), shape, geometry);
+        tensor(output, [batch, shape.outputs, geometry.output(height), geometry.output(width)])
+    }
+
+    fn convolve_input_grad(
+        output_grad: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        bias: Option<FloatTensor<Self>>,
+        input_size: [usize; 2],
+        geometry: Geometry,
+    ) -> FloatTensor<Self> {
+        if !single(&output_grad) {
+            return portable::conv2d_input_grad::<Self>(output_grad, weight, bias, input_size, geometry);
+        }
+        let [batch, ..] = output_grad.shape().dims::<4>();
+        let shape = shape(batch, &weight, input_size);
+        let bias = bias.as_ref().map(values);
+        let grad = cpu::conv2d_input_grad(&values(&output_grad), &values(&weight), bias.as_deref(), shape, geometry);
+        tensor(grad, [batch, shape.inputs, input_size[0], input_size[1]])
+    }
+
+    fn convolve_weight_grad(
+        input: FloatTensor<Self>,
+        output_grad: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        geometry: Geometry,
+    ) -> FloatTensor<Self> {
+        if !single(&input) {
+            return portable::conv2d_weight_grad::<Self>(input, output_grad, weight, geometry);
+        }
+        let [batch, _, height, width] = input.shape().dims();
+        let grad = cpu::conv2d_weight_grad(
+            &values(&input),
+            &values(&output_grad),
+            shape(batch, &weight, [height, width]),
+            geometry,
+        );
+        tensor(grad, weight.shape().dims())
+    }
+
+    fn instance_norm(input: FloatTensor<Self>, slope: f32) -> FloatTensor<Self> {
+        if !single(&input) {
+            return portable::instance_norm::<Self>(input, slope);
+        }
+        let dims: [usize; 4] = input.shape().dims();
+        tensor(cpu::instance_norm(&values(&input), dims[2] * dims[3], slope), dims)
+    }
+
+    fn instance_norm_grad(input: FloatTensor<Self>, output_grad: FloatTensor<Self>, slope: f32) -> FloatTensor<Self> {
+        if !single(&input) {
+            return portable::instance_norm_grad::<Self>(input, output_grad, slope);
+        }
+        let dims: [usize; 4] = input.shape().dims();
+        tensor(cpu::instance_norm_grad(&values(&input), &values(&output_grad), dims[2] * dims[3], slope), dims)
+    }
+
+    fn adam(
+        parameter: FloatTensor<Self>,
+        grad: FloatTensor<Self>,
+        moments: [FloatTensor<Self>; 2],
+        step: AdamStep,
+    ) -> (FloatTensor<Self>, [FloatTensor<Self>; 2]) {
+        if !single(&parameter) {
+            return portable::adam::<Self>(parameter, grad, moments, step);
+        }
+        // In place where nobody else holds the tensor, which is so in a training step.
+        let [mut first, mut second] = moments.map(whole);
+        let mut parameter = whole(parameter);
+        cpu::adam(parameter.storage_mut(), &values(&grad), first.storage_mut(), second.storage_mut(), step);
+        (parameter, [first, second])
+    }
+}
+
+/// The tensor itself when its storage is exactly its values, else a copy that is.
+fn whole(tensor: FlexTensor) -> FlexTensor {
+    let exact = tensor.as_slice::<f32>().is_some_and(|values| values.len() == tensor.storage::<f32>().len());
+    if exact { tensor } else { tensor.to_contiguous() }
+}

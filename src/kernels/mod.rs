@@ -1,0 +1,216 @@
+//! The few operations the networks live on, behind one seam.
+//!
+//! [`Kernels`] extends a Burn backend with convolutions whose reflection or zero padding is part
+//! of the index arithmetic, and with instance normalisation fused with its activation. Every
+//! operation has a portable default made of Burn's own operations ([`portable`]); flex brings its
+//! own ([`flex`]); `Autodiff<B>` adds the backward passes once, for every backend ([`autodiff`]).
+//!
+//! The three convolution operations are all that is needed: a transposed convolution is the
+//! adjoint of a convolution, so its forward pass is [`Kernels::convolve_input_grad`], and its
+//! backward passes are [`Kernels::convolve`] and [`Kernels::convolve_weight_grad`].
+
+mod autodiff;
+mod cpu;
+mod flex;
+pub mod portable;
+
+use burn::tensor::backend::Backend;
+use burn::tensor::ops::FloatTensor;
+use burn::tensor::{Tensor, TensorPrimitive};
+
+/// What lies outside the picture.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Border {
+    /// Zeros.
+    Zero,
+    /// The picture mirrored at its outermost pixels, which are not repeated (`ReflectionPad2d`).
+    Reflect,
+}
+
+/// A square convolution: the same stride and padding on both axes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Geometry {
+    /// Side of the kernel.
+    pub kernel: usize,
+    /// Step between outputs.
+    pub stride: usize,
+    /// Pixels added on every side.
+    pub padding: usize,
+    /// What they hold.
+    pub border: Border,
+}
+
+impl Geometry {
+    /// A convolution with zero padding.
+    pub const fn zero(kernel: usize, stride: usize, padding: usize) -> Self {
+        Self { kernel, stride, padding, border: Border::Zero }
+    }
+
+    /// A stride-1 convolution with reflection padding that keeps the size.
+    pub const fn reflect(kernel: usize) -> Self {
+        Self { kernel, stride: 1, padding: kernel / 2, border: Border::Reflect }
+    }
+
+    /// Output side for an input side; 0 when the input is too small.
+    pub const fn output(&self, input: usize) -> usize {
+        match (input + 2 * self.padding).checked_sub(self.kernel) {
+            Some(rest) => rest / self.stride + 1,
+            None => 0,
+        }
+    }
+}
+
+/// The numbers of one Adam step.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct AdamStep {
+    /// Learning rate.
+    pub rate: f64,
+    /// Decay of the first and of the second moment.
+    pub betas: [f64; 2],
+    /// Added to the root of the second moment.
+    pub epsilon: f64,
+    /// Steps made, this one included: 1 in the first.
+    pub time: u64,
+}
+
+impl AdamStep {
+    /// What the moments are divided by: 1 − βᵗ.
+    fn corrections(&self) -> [f64; 2] {
+        self.betas.map(|beta| 1.0 - beta.powf(self.time as f64))
+    }
+}
+
+/// A Burn backend with the operations of this model. Tensors are NCHW, contiguous or not.
+pub trait Kernels: Backend {
+    /// Convolution. Floor: `2·N·Cout·Hout·Wout·Cin·k²` operations.
+    ///
+    /// # Shapes
+    /// - input: `[N, Cin, H, W]`, weight: `[Cout, Cin, k, k]`, bias: `[Cout]`
+    /// - output: `[N, Cout, geometry.output(H), geometry.output(W)]`
+    fn convolve(
+        input: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        bias: Option<FloatTensor<Self>>,
+        geometry: Geometry,
+    ) -> FloatTensor<Self> {
+        portable::conv2d::<Self>(input, weight, bias, geometry)
+    }
+
+    /// The adjoint of [`Kernels::convolve`] in its input: the gradient of the input, and the forward
+    /// pass of a transposed convolution (then with a bias).
+    ///
+    /// # Shapes
+    /// - output_grad: `[N, Cout, Hout, Wout]`, weight: `[Cout, Cin, k, k]`, bias: `[Cin]`
+    /// - output: `[N, Cin, input_size[0], input_size[1]]`
+    fn convolve_input_grad(
+        output_grad: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        bias: Option<FloatTensor<Self>>,
+        input_size: [usize; 2],
+        geometry: Geometry,
+    ) -> FloatTensor<Self> {
+        portable::conv2d_input_grad::<Self>(output_grad, weight, bias, input_size, geometry)
+    }
+
+    /// The adjoint of [`Kernels::convolve`] in its weight, shaped like `weight` (whose values are not read).
+    ///
+    /// # Shapes
+    /// - input: `[N, Cin, H, W]`, output_grad: `[N, Cout, Hout, Wout]`
+    /// - output: `[Cout, Cin, k, k]`
+    fn convolve_weight_grad(
+        input: FloatTensor<Self>,
+        output_grad: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        geometry: Geometry,
+    ) -> FloatTensor<Self> {
+        portable::conv2d_weight_grad::<Self>(input, output_grad, weight, geometry)
+    }
+
+    /// Instance normalisation (Ulyanov et al. 2016, <https://arxiv.org/abs/1607.08022>) of every
+    /// plane with its own mean and biased variance, then leaky ReLU: `v` where `v > 0`, else
+    /// `slope · v`. A slope of 1 is no activation, 0 is ReLU.
+    ///
+    /// # Shapes
+    /// - input and output: `[N, C, H, W]`
+    fn instance_norm(input: FloatTensor<Self>, slope: f32) -> FloatTensor<Self> {
+        portable::instance_norm::<Self>(input, slope)
+    }
+
+    /// One step of Adam (Kingma & Ba 2015, <https://arxiv.org/abs/1412.6980>, algorithm 1) on one
+    /// parameter: the new parameter and moments. Floor: 16 bytes read and 12 written a value.
+    ///
+    /// # Shapes
+    /// - all four `[count]`
+    fn adam(
+        parameter: FloatTensor<Self>,
+        grad: FloatTensor<Self>,
+        moments: [FloatTensor<Self>; 2],
+        step: AdamStep,
+    ) -> (FloatTensor<Self>, [FloatTensor<Self>; 2]) {
+        portable::adam::<Self>(parameter, grad, moments, step)
+    }
+
+    /// The gradient of [`Kernels::instance_norm`]'s input, from that input and the output's gradient.
+    fn instance_norm_grad(input: FloatTensor<Self>, output_grad: FloatTensor<Self>, slope: f32) -> FloatTensor<Self> {
+        portable::instance_norm_grad::<Self>(input, output_grad, slope)
+    }
+}
+
+/// PyTorch's default, which the official code keeps.
+pub const NORM_EPSILON: f64 = 1e-5;
+
+#[cfg(feature = "candle")]
+impl Kernels for burn::backend::Candle {}
+
+#[cfg(feature = "wgpu")]
+impl Kernels for burn::backend::Wgpu {}
+
+#[cfg(feature = "cuda")]
+impl Kernels for burn::backend::Cuda {}
+
+fn float<B: Backend, const D: usize>(primitive: FloatTensor<B>) -> Tensor<B, D> {
+    Tensor::from_primitive(TensorPrimitive::Float(primitive))
+}
+
+fn primitive<B: Backend, const D: usize>(tensor: Tensor<B, D>) -> FloatTensor<B> {
+    tensor.into_primitive().tensor()
+}
+
+/// [`Kernels::convolve`] on tensors.
+pub fn conv2d<B: Kernels>(
+    input: Tensor<B, 4>,
+    weight: Tensor<B, 4>,
+    bias: Option<Tensor<B, 1>>,
+    geometry: Geometry,
+) -> Tensor<B, 4> {
+    float(B::convolve(primitive(input), primitive(weight), bias.map(primitive), geometry))
+}
+
+/// Transposed convolution with weight `[Cin, Cout, k, k]` (PyTorch's order), the adjoint of the
+/// convolution `geometry`; `output_size` chooses among the sizes which that convolution maps to
+/// the input's.
+pub fn conv_transpose2d<B: Kernels>(
+    input: Tensor<B, 4>,
+    weight: Tensor<B, 4>,
+    bias: Option<Tensor<B, 1>>,
+    output_size: [usize; 2],
+    geometry: Geometry,
+) -> Tensor<B, 4> {
+    float(B::convolve_input_grad(primitive(input), primitive(weight), bias.map(primitive), output_size, geometry))
+}
+
+/// [`Kernels::instance_norm`] on tensors.
+pub fn instance_norm<B: Kernels>(input: Tensor<B, 4>, slope: f32) -> Tensor<B, 4> {
+    float(B::instance_norm(primitive(input), slope))
+}
+
+/// [`Kernels::adam`] on tensors.
+pub fn adam<B: Kernels>(
+    parameter: Tensor<B, 1>,
+    grad: Tensor<B, 1>,
+    moments: [Tensor<B, 1>; 2],
+    step: AdamStep,
+) -> (Tensor<B, 1>, [Tensor<B, 1>; 2]) {
+    let (parameter, moments) = B::adam(primitive(parameter), primitive(grad), moments.map(primitive), step);
+    (float(parameter), moments.map(float))
+}

@@ -1,0 +1,165 @@
+//! The operations of [`Kernels`](super::Kernels) made of Burn's own: the default of every backend
+//! and the yardstick for every faster kernel.
+
+use burn::tensor::Tensor;
+use burn::tensor::backend::Backend;
+use burn::tensor::ops::{ConvOptions, ConvTransposeOptions, FloatTensor, PadMode};
+
+use super::{AdamStep, Border, Geometry, NORM_EPSILON, float, primitive};
+
+fn options(geometry: Geometry) -> ConvOptions<2> {
+    let padding = match geometry.border {
+        Border::Zero => geometry.padding,
+        Border::Reflect => 0,
+    };
+    ConvOptions::new([geometry.stride; 2], [padding; 2], [1, 1], 1)
+}
+
+fn padded<B: Backend>(input: FloatTensor<B>, geometry: Geometry) -> FloatTensor<B> {
+    match geometry.border {
+        Border::Zero => input,
+        Border::Reflect => {
+            let p = geometry.padding;
+            primitive(float::<B, 4>(input).pad((p, p, p, p), PadMode::Reflect))
+        }
+    }
+}
+
+/// [`Kernels::convolve`](super::Kernels::convolve).
+pub fn conv2d<B: Backend>(
+    input: FloatTensor<B>,
+    weight: FloatTensor<B>,
+    bias: Option<FloatTensor<B>>,
+    geometry: Geometry,
+) -> FloatTensor<B> {
+    B::conv2d(padded::<B>(input, geometry), weight, bias, options(geometry))
+}
+
+/// [`Kernels::convolve_input_grad`](super::Kernels::convolve_input_grad).
+pub fn conv2d_input_grad<B: Backend>(
+    output_grad: FloatTensor<B>,
+    weight: FloatTensor<B>,
+    bias: Option<FloatTensor<B>>,
+    input_size: [usize; 2],
+    geometry: Geometry,
+) -> FloatTensor<B> {
+    let output_grad = float::<B, 4>(output_grad);
+    let [_, _, rows, columns] = output_grad.dims();
+    let Geometry { kernel, stride, padding, border } = geometry;
+    let reflected = if border == Border::Reflect { padding } else { 0 };
+    let zeros = padding - reflected;
+    let rest = |input: usize, output: usize| input + 2 * padding - kernel - (output - 1) * stride;
+    let options = ConvTransposeOptions::new(
+        [stride; 2],
+        [zeros; 2],
+        [rest(input_size[0], rows), rest(input_size[1], columns)],
+        [1, 1],
+        1,
+    );
+    let full = float::<B, 4>(B::conv_transpose2d(primitive(output_grad), weight, None, options));
+    let folded = fold(fold(full, 2, reflected), 3, reflected);
+    let sum = match bias {
+        Some(bias) => {
+            let bias = float::<B, 1>(bias);
+            let channels = bias.dims()[0];
+            folded + bias.reshape([1, channels, 1, 1])
+        }
+        None => folded,
+    };
+    primitive(sum)
+}
+
+/// The adjoint of reflection padding along one axis: every mirrored pixel's gradient is added to
+/// the pixel that it mirrors.
+fn fold<B: Backend>(padded: Tensor<B, 4>, axis: usize, padding: usize) -> Tensor<B, 4> {
+    if padding == 0 {
+        return padded;
+    }
+    let side = padded.dims()[axis] - 2 * padding;
+    let border = |start: usize| padded.clone().narrow(axis, start, padding).flip([axis as isize]);
+    let [before, after] = [border(0), border(side + padding)];
+    let inner = padded.clone().narrow(axis, padding, side);
+    let around = |part: Tensor<B, 4>, start: usize| {
+        let mut zeros = part.dims();
+        zeros[axis] = start;
+        let head = Tensor::<B, 4>::zeros(zeros, &part.device()).cast(part.dtype());
+        zeros[axis] = side - start - padding;
+        let tail = Tensor::<B, 4>::zeros(zeros, &part.device()).cast(part.dtype());
+        Tensor::cat(vec![head, part, tail], axis)
+    };
+    inner + around(before, 1) + around(after, side - 1 - padding)
+}
+
+/// [`Kernels::convolve_weight_grad`](super::Kernels::convolve_weight_grad).
+pub fn conv2d_weight_grad<B: Backend>(
+    input: FloatTensor<B>,
+    output_grad: FloatTensor<B>,
+    weight: FloatTensor<B>,
+    geometry: Geometry,
+) -> FloatTensor<B> {
+    B::conv2d_weight_backward(padded::<B>(input, geometry), weight, output_grad, options(geometry))
+}
+
+/// The normalised input and 1/σ of every plane.
+fn normalised<B: Backend>(input: FloatTensor<B>) -> (Tensor<B, 4>, Tensor<B, 4>) {
+    let input = float::<B, 4>(input);
+    let mean = plane_mean(input.clone());
+    let centred = input - mean;
+    let variance = plane_mean(centred.clone() * centred.clone());
+    let scale = (variance + NORM_EPSILON).sqrt().recip();
+    (centred * scale.clone(), scale)
+}
+
+fn plane_mean<B: Backend>(planes: Tensor<B, 4>) -> Tensor<B, 4> {
+    let [batch, channels, height, width] = planes.dims();
+    planes.reshape([batch, channels, height * width]).mean_dim(2).reshape([batch, channels, 1, 1])
+}
+
+/// [`Kernels::instance_norm`](super::Kernels::instance_norm).
+pub fn instance_norm<B: Backend>(input: FloatTensor<B>, slope: f32) -> FloatTensor<B> {
+    let (unit, _) = normalised::<B>(input);
+    primitive(if slope == 1.0 {
+        unit
+    } else if slope == 0.0 {
+        burn::tensor::activation::relu(unit)
+    } else {
+        burn::tensor::activation::leaky_relu(unit, f64::from(slope))
+    })
+}
+
+/// [`Kernels::instance_norm_grad`](super::Kernels::instance_norm_grad): with `g` the gradient
+/// behind the activation and `u` the normalised input, `(g − mean g − u · mean(g·u)) / σ`.
+pub fn instance_norm_grad<B: Backend>(
+    input: FloatTensor<B>,
+    output_grad: FloatTensor<B>,
+    slope: f32,
+) -> FloatTensor<B> {
+    let (unit, scale) = normalised::<B>(input);
+    let output_grad = float::<B, 4>(output_grad);
+    let grad = if slope == 1.0 {
+        output_grad
+    } else {
+        let weaker = output_grad.clone() * slope;
+        output_grad.mask_where(unit.clone().lower_equal_elem(0.0), weaker)
+    };
+    let mean = plane_mean(grad.clone());
+    let along = plane_mean(grad.clone() * unit.clone());
+    primitive((grad - mean - unit * along) * scale)
+}
+
+/// [`Kernels::adam`](super::Kernels::adam).
+pub fn adam<B: Backend>(
+    parameter: FloatTensor<B>,
+    grad: FloatTensor<B>,
+    [first, second]: [FloatTensor<B>; 2],
+    step: AdamStep,
+) -> (FloatTensor<B>, [FloatTensor<B>; 2]) {
+    let (parameter, grad) = (float::<B, 1>(parameter), float::<B, 1>(grad));
+    let [keep_first, keep_second] = step.betas;
+    let [correct_first, correct_second] = step.corrections();
+    let first = float::<B, 1>(first) * keep_first + grad.clone() * (1.0 - keep_first);
+    let second = float::<B, 1>(second) * keep_second + grad.clone() * grad * (1.0 - keep_second);
+    let root = (second.clone() / correct_second).sqrt() + step.epsilon;
+    let parameter = parameter - first.clone() / root * (step.rate / correct_first);
+    (primitive(parameter), [primitive(first), primitive(second)])
+}

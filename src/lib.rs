@@ -1,0 +1,17 @@
+//! CycleGAN (Zhu et al. 2017, <https://arxiv.org/abs/1703.10593>): unpaired image-to-image
+//! translation that trains and translates natively and in a browser, on one model code.
+//!
+//! ARCHITECTURE.md walks through the rooms; arrows point down only.
+
+pub mod config;
+pub mod image_pool;
+pub mod kernels;
+pub mod loss;
+pub mod model;
+pub mod page;
+pub mod platform;
+pub mod protocol;
+pub mod random;
+pub mod schedule;
+pub mod training;
+pub mod weights;

@@ -1,0 +1,66 @@
+//! The PatchGAN discriminator (Isola et al. 2017, <https://arxiv.org/abs/1611.07004>, appendix 6.1.2):
+//! C64-C128-C256-C512 and a last convolution to one channel; each output sees 70×70 pixels.
+
+use burn::config::Config;
+use burn::module::Module;
+use burn::tensor::Tensor;
+use burn::tensor::activation::leaky_relu;
+use burn::tensor::backend::Backend;
+
+use super::layers::{Conv, ConvNorm};
+use crate::kernels::{Geometry, Kernels};
+
+/// Slope of every leaky ReLU.
+const SLOPE: f32 = 0.2;
+
+/// The discriminator's shape; the defaults are the official 70×70 one with 2,764,737 parameters.
+#[derive(Config, Debug, PartialEq, Copy)]
+pub struct PatchDiscriminatorConfig {
+    /// Channels in.
+    #[config(default = 3)]
+    pub in_channels: usize,
+    /// Channels after the first convolution.
+    #[config(default = 64)]
+    pub ndf: usize,
+    /// Halvings of the size; 3 gives 70×70 patches.
+    #[config(default = 3)]
+    pub n_layers: usize,
+}
+
+impl PatchDiscriminatorConfig {
+    /// The discriminator with all weights zero; see [`super::init::normal`].
+    pub fn init<B: Backend>(&self, device: &B::Device) -> PatchDiscriminator<B> {
+        let channels = |layer: usize| self.ndf * (1 << layer.min(3));
+        let middle = (1..=self.n_layers).map(|layer| {
+            let stride = if layer == self.n_layers { 1 } else { 2 };
+            let conv = Conv::new(channels(layer - 1), channels(layer), Geometry::zero(4, stride, 1), device);
+            ConvNorm::new(conv, channels(layer), false, SLOPE, device)
+        });
+        PatchDiscriminator {
+            stem: Conv::new(self.in_channels, self.ndf, Geometry::zero(4, 2, 1), device),
+            middle: middle.collect(),
+            head: Conv::new(channels(self.n_layers), 1, Geometry::zero(4, 1, 1), device),
+        }
+    }
+}
+
+/// Judges patches of an image: near 1 for real, near 0 for fake (least-squares GAN: no sigmoid).
+///
+/// The fields stand in the order of the official `state_dict`.
+#[derive(Module, Debug)]
+pub struct PatchDiscriminator<B: Backend> {
+    stem: Conv<B>,
+    middle: Vec<ConvNorm<B>>,
+    head: Conv<B>,
+}
+
+impl<B: Kernels> PatchDiscriminator<B> {
+    /// # Shapes
+    /// - input: `[N, in_channels, H, W]` in [-1, 1]
+    /// - output: `[N, 1, H', W']`; 256² gives 30×30
+    pub fn forward(&self, input: Tensor<B, 4>) -> Tensor<B, 4> {
+        let stem = leaky_relu(self.stem.forward(input), f64::from(SLOPE));
+        let features = self.middle.iter().fold(stem, |planes, layer| layer.forward(planes));
+        self.head.forward(features)
+    }
+}

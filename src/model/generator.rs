@@ -1,0 +1,96 @@
+//! The ResNet generator of CycleGAN (Zhu et al. 2017, <https://arxiv.org/abs/1703.10593>,
+//! appendix 7.2): c7s1-64, d128, d256, R256 × 9, u128, u64, c7s1-3.
+
+use burn::config::Config;
+use burn::module::Module;
+use burn::tensor::Tensor;
+use burn::tensor::backend::Backend;
+
+use super::layers::{Conv, ConvNorm, ResidualBlock};
+use crate::kernels::{Geometry, Kernels};
+
+/// The generator's shape; the defaults are the official `resnet_9blocks` with 11,378,179 parameters.
+#[derive(Config, Debug, PartialEq, Copy)]
+pub struct ResnetGeneratorConfig {
+    /// Channels in.
+    #[config(default = 3)]
+    pub in_channels: usize,
+    /// Channels out.
+    #[config(default = 3)]
+    pub out_channels: usize,
+    /// Channels after the first convolution.
+    #[config(default = 64)]
+    pub ngf: usize,
+    /// Residual blocks.
+    #[config(default = 9)]
+    pub n_blocks: usize,
+    /// Whether the instance norms have a scale and a shift.
+    #[config(default = false)]
+    pub affine: bool,
+}
+
+impl ResnetGeneratorConfig {
+    /// The generator with all weights zero (affine scales one); see [`super::init::normal`].
+    pub fn init<B: Backend>(&self, device: &B::Device) -> ResnetGenerator<B> {
+        let Self { in_channels, out_channels, ngf, n_blocks, affine } = *self;
+        let relu = |conv, outputs| ConvNorm::new(conv, outputs, affine, 0.0, device);
+        let down = |factor: usize| {
+            let conv = Conv::new(factor * ngf, 2 * factor * ngf, Geometry::zero(3, 2, 1), device);
+            relu(conv, 2 * factor * ngf)
+        };
+        let up = |factor: usize| relu(Conv::doubling(factor * ngf, factor * ngf / 2, device), factor * ngf / 2);
+        ResnetGenerator {
+            stem: relu(Conv::new(in_channels, ngf, Geometry::reflect(7), device), ngf),
+            down: vec![down(1), down(2)],
+            blocks: (0..n_blocks).map(|_| ResidualBlock::new(4 * ngf, affine, device)).collect(),
+            up: vec![up(4), up(2)],
+            head: Conv::new(ngf, out_channels, Geometry::reflect(7), device),
+        }
+    }
+}
+
+/// Maps an image of one domain to the other.
+///
+/// The fields stand in the order of the official `state_dict`, which is also the order in which
+/// Burn visits parameters: the names of a weight file are matched by position.
+#[derive(Module, Debug)]
+pub struct ResnetGenerator<B: Backend> {
+    stem: ConvNorm<B>,
+    down: Vec<ConvNorm<B>>,
+    blocks: Vec<ResidualBlock<B>>,
+    up: Vec<ConvNorm<B>>,
+    head: Conv<B>,
+}
+
+impl<B: Kernels> ResnetGenerator<B> {
+    /// # Shapes
+    /// - input: `[N, in_channels, H, W]` in [-1, 1]; H and W multiples of 4, at least 8
+    /// - output: `[N, out_channels, H, W]` in [-1, 1]
+    pub fn forward(&self, input: Tensor<B, 4>) -> Tensor<B, 4> {
+        let mut planes = input;
+        for stage in 0..self.stages() {
+            planes = self.stage(stage, planes);
+        }
+        planes
+    }
+
+    /// Stages of a forward pass: one a layer or residual block.
+    pub fn stages(&self) -> usize {
+        1 + self.down.len() + self.blocks.len() + self.up.len() + 1
+    }
+
+    /// Stage number `stage` alone, so that a long translation can report progress and be cancelled.
+    ///
+    /// # Shapes
+    /// - input: the output of the stage before, or the image
+    pub fn stage(&self, stage: usize, input: Tensor<B, 4>) -> Tensor<B, 4> {
+        let [down, blocks, up] = [self.down.len(), self.blocks.len(), self.up.len()];
+        match stage {
+            0 => self.stem.forward(input),
+            layer if layer <= down => self.down[layer - 1].forward(input),
+            layer if layer <= down + blocks => self.blocks[layer - 1 - down].forward(input),
+            layer if layer <= down + blocks + up => self.up[layer - 1 - down - blocks].forward(input),
+            _ => self.head.forward(input).tanh(),
+        }
+    }
+}

@@ -1,0 +1,11 @@
+//! The networks of the paper.
+
+pub mod architecture;
+pub mod discriminator;
+pub mod generator;
+pub mod layers;
+pub mod parameters;
+
+pub use architecture::Architecture;
+pub use discriminator::{PatchDiscriminator, PatchDiscriminatorConfig};
+pub use generator::{ResnetGenerator, ResnetGeneratorConfig};

@@ -1,0 +1,407 @@
+//! What the page and the worker (and the command line and a session) say to each other.
+//!
+//! A message is plain data (JSON on the wire) plus any number of byte buffers. Buffers are
+//! *transferred*, never copied, when a message crosses into or out of a browser worker.
+//! Which buffers a message carries, and in which order, is said on each variant.
+
+use serde::{Deserialize, Serialize};
+
+use crate::config::TrainConfig;
+
+/// A message and the byte buffers that travel with it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Envelope<M> {
+    /// The message itself.
+    pub message: M,
+    /// The buffers, in the order that the message's variant documents.
+    pub buffers: Vec<Vec<u8>>,
+}
+
+impl<M> From<M> for Envelope<M> {
+    fn from(message: M) -> Self {
+        Self { message, buffers: Vec::new() }
+    }
+}
+
+impl<M> Envelope<M> {
+    /// A message with buffers.
+    pub fn with(message: M, buffers: Vec<Vec<u8>>) -> Self {
+        Self { message, buffers }
+    }
+}
+
+/// The compute backends a person can name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum BackendName {
+    /// GPU through WebGPU (page) or Vulkan / Metal / DX12 (native).
+    Wgpu,
+    /// NVIDIA GPU through CUDA, native only.
+    Cuda,
+    /// CPU, burn-flex with this project's kernels.
+    Flex,
+    /// CPU, burn-candle.
+    Candle,
+}
+
+impl BackendName {
+    /// The name as typed in `--backend` and `?backend=`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Wgpu => "wgpu",
+            Self::Cuda => "cuda",
+            Self::Flex => "flex",
+            Self::Candle => "candle",
+        }
+    }
+
+    /// The backend of that name; `None` for an unknown one (and for `auto`).
+    pub fn parse(name: &str) -> Option<Self> {
+        [Self::Wgpu, Self::Cuda, Self::Flex, Self::Candle].into_iter().find(|backend| backend.as_str() == name)
+    }
+}
+
+/// Which generator of a pair.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Direction {
+    /// generator_ab: domain A to domain B.
+    AtoB,
+    /// generator_ba: domain B to domain A.
+    BtoA,
+}
+
+impl Direction {
+    /// `AtoB` or `BtoA`, as written in weight files and file names.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::AtoB => "AtoB",
+            Self::BtoA => "BtoA",
+        }
+    }
+
+    /// The other way round.
+    pub fn reversed(self) -> Self {
+        match self {
+            Self::AtoB => Self::BtoA,
+            Self::BtoA => Self::AtoB,
+        }
+    }
+}
+
+/// What the picture of a [`Command::Translate`] is.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Input {
+    /// The bytes of an image file of any supported format; `name` is for messages.
+    File {
+        /// File name, for messages.
+        name: String,
+    },
+    /// Straight RGBA8, row by row.
+    Pixels {
+        /// Width in pixels.
+        width: u32,
+        /// Height in pixels.
+        height: u32,
+    },
+}
+
+/// Page → worker.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Command {
+    /// Choose a backend and get ready: answered by [`Event::Ready`]. Always the first message.
+    /// `None`: WebGPU when there is a real adapter with all that is needed, else flex.
+    Start {
+        /// The backend asked for.
+        backend: Option<BackendName>,
+    },
+    /// Load a generator. Buffers: the weight file. Answered by [`Event::ModelLoaded`] or [`Event::Failed`].
+    LoadModel {
+        /// The page's name for it; later commands use it.
+        model: String,
+        /// File name, for messages.
+        file: String,
+    },
+    /// Translate one image. Buffers: the file's bytes or the pixels. Answered by any number of
+    /// [`Event::Progress`] and then one of `Translated`, `TooLarge`, `Cancelled`, `Failed`.
+    Translate {
+        /// The page's number for this translation; every answer carries it.
+        job: u32,
+        /// A loaded model's name, or [`TRAINED_A_TO_B`] / [`TRAINED_B_TO_A`] for the generators in training.
+        model: String,
+        /// What the buffer holds.
+        input: Input,
+        /// Shrink the image first so that its longer side is at most this.
+        max_side: Option<u32>,
+    },
+    /// Give up a translation.
+    Cancel {
+        /// The translation's number.
+        job: u32,
+    },
+    /// Start a training. Buffers: see [`TrainData`]. Ends any training already running.
+    Train {
+        /// Architecture, recipe and length.
+        config: TrainConfig,
+        /// Where the images come from.
+        data: TrainData,
+    },
+    /// Pause the training after the step under way: answered by [`Event::Paused`].
+    Pause,
+    /// Go on with a paused training: answered by [`Event::Resumed`].
+    Resume,
+    /// End the training: answered by [`Event::Stopped`]. Its generators stay usable and exportable.
+    Stop,
+    /// Write the weight file of a generator in training: answered by [`Event::Weights`].
+    Export {
+        /// Which of the two.
+        direction: Direction,
+    },
+    /// Tests only: panic in the worker, to show that the page survives it.
+    Crash,
+}
+
+/// The model name of generator_ab of the current training.
+pub const TRAINED_A_TO_B: &str = "trained:AtoB";
+/// The model name of generator_ba of the current training.
+pub const TRAINED_B_TO_A: &str = "trained:BtoA";
+
+/// The two piles of a training.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum TrainData {
+    /// One buffer: a zip with folders trainA/ and trainB/ (and optionally testA/, testB/).
+    Zip {
+        /// File name, for messages.
+        name: String,
+    },
+    /// One buffer a file: first all of A, then all of B.
+    Piles {
+        /// File names of pile A.
+        a: Vec<String>,
+        /// File names of pile B.
+        b: Vec<String>,
+    },
+}
+
+/// What a loaded generator is: the metadata of its weight file, with what could be inferred filled in.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct ModelInfo {
+    /// `resnet_9blocks`-like name of the architecture.
+    pub architecture: String,
+    /// Number of parameters.
+    pub parameters: u64,
+    /// Name of the domain it reads, e.g. `horse`.
+    pub domain_from: String,
+    /// Name of the domain it writes, e.g. `zebra`.
+    pub domain_to: String,
+    /// Side in pixels of the images it was trained on; 0 when unknown.
+    pub size: u32,
+    /// Training steps behind it; 0 when unknown.
+    pub step: u64,
+    /// Data set it was trained on.
+    pub data: String,
+    /// Licence of the weights.
+    pub licence: String,
+}
+
+/// The loss terms of one step, already weighted as they enter the total (official names in design.md).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Losses {
+    /// Adversarial loss of generator_ab (discriminator_b judges fake_b).
+    pub adversarial_ab: f32,
+    /// Adversarial loss of generator_ba (discriminator_a judges fake_a).
+    pub adversarial_ba: f32,
+    /// Cycle-consistency loss A → B → A, times lambda_cycle.
+    pub cycle_a: f32,
+    /// Cycle-consistency loss B → A → B, times lambda_cycle.
+    pub cycle_b: f32,
+    /// Identity loss |generator_ba(real_a) − real_a|, times its weight.
+    pub identity_a: f32,
+    /// Identity loss |generator_ab(real_b) − real_b|, times its weight.
+    pub identity_b: f32,
+    /// Loss of discriminator_a.
+    pub discriminator_a: f32,
+    /// Loss of discriminator_b.
+    pub discriminator_b: f32,
+}
+
+impl Losses {
+    /// The generators' total: adversarial + cycle + identity, both ways.
+    pub fn generators(&self) -> f32 {
+        self.adversarial_ab + self.adversarial_ba + self.cycle_a + self.cycle_b + self.identity_a + self.identity_b
+    }
+
+    /// Whether every term is a number.
+    pub fn is_finite(&self) -> bool {
+        (self.generators() + self.discriminator_a + self.discriminator_b).is_finite()
+    }
+}
+
+/// Which part of a translation is under way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Stage {
+    /// Decoding the file.
+    Decoding,
+    /// The generator is running.
+    Translating,
+}
+
+/// One picture of a [`Event::Preview`]; its RGBA8 pixels are the buffer at the same position.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PreviewCell {
+    /// What it is: `real_a`, `fake_b`, `rec_a`, `real_b`, `fake_a`, `rec_b`.
+    pub kind: String,
+    /// Row of the grid: one fixed sample pair a row.
+    pub row: u32,
+    /// Width in pixels.
+    pub width: u32,
+    /// Height in pixels.
+    pub height: u32,
+}
+
+/// Worker → page.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Event {
+    /// The worker's wasm runs and waits for [`Command::Start`].
+    Loaded,
+    /// The backend is up.
+    Ready {
+        /// The backend in use.
+        backend: BackendName,
+        /// Adapter or processor, for people: `NVIDIA H100 (WebGPU)`, `CPU (WebAssembly SIMD)`.
+        device: String,
+        /// Why it is not the one asked for or hoped for, in plain words.
+        note: Option<String>,
+    },
+    /// A generator is loaded.
+    ModelLoaded {
+        /// The name given in [`Command::LoadModel`].
+        model: String,
+        /// What it is.
+        info: ModelInfo,
+    },
+    /// A translation goes on.
+    Progress {
+        /// The translation's number.
+        job: u32,
+        /// Which part.
+        stage: Stage,
+        /// 0 to 1.
+        fraction: f32,
+    },
+    /// A translation is done. Buffers: the input as decoded (EXIF-rotated, possibly shrunk) and the result, both RGBA8.
+    Translated {
+        /// The translation's number.
+        job: u32,
+        /// Width of both pictures.
+        width: u32,
+        /// Height of both pictures.
+        height: u32,
+        /// Time of the generator alone.
+        milliseconds: f64,
+        /// Backend and device it ran on, for people.
+        device: String,
+        /// Mean absolute difference between the two pictures, in levels of 0–255.
+        mean_absolute_error: f32,
+    },
+    /// The image would not fit into memory: nothing was computed.
+    TooLarge {
+        /// The translation's number.
+        job: u32,
+        /// Width asked for.
+        width: u32,
+        /// Height asked for.
+        height: u32,
+        /// Bytes that this would take.
+        needed: u64,
+        /// Bytes that may be taken.
+        limit: u64,
+        /// The longer side of the largest image that fits: pass it as `max_side`.
+        largest_side: u32,
+    },
+    /// A translation was cancelled.
+    Cancelled {
+        /// The translation's number.
+        job: u32,
+    },
+    /// Something went wrong; the worker goes on.
+    Failed {
+        /// The translation it belongs to, if any.
+        job: Option<u32>,
+        /// The model that was being loaded, if any.
+        model: Option<String>,
+        /// What was wrong, with which file, and what to do. Whole sentences.
+        message: String,
+    },
+    /// The GPU device was lost; the worker goes on with the backend of the [`Event::Ready`] that follows.
+    DeviceLost {
+        /// The browser's reason.
+        reason: String,
+    },
+    /// The worker is about to die of a bug; the page restarts it.
+    Crashed {
+        /// The panic's message.
+        message: String,
+    },
+    /// A training has begun.
+    TrainingStarted {
+        /// Steps it will take in all.
+        steps: u64,
+        /// Images in pile A.
+        images_a: u32,
+        /// Images in pile B.
+        images_b: u32,
+        /// Parameters of one generator.
+        parameters: u64,
+    },
+    /// An image of a pile could not be used.
+    ImageSkipped {
+        /// Its name.
+        file: String,
+        /// Why.
+        reason: String,
+    },
+    /// A training step was made.
+    Step {
+        /// Steps made so far.
+        step: u64,
+        /// Epochs begun so far, from 1.
+        epoch: u32,
+        /// The loss terms.
+        losses: Losses,
+        /// Learning rate of this step.
+        learning_rate: f64,
+        /// Steps a second, smoothed.
+        steps_per_second: f32,
+    },
+    /// Pictures of the fixed samples. Buffers: one RGBA8 picture a cell.
+    Preview {
+        /// Steps made so far.
+        step: u64,
+        /// The cells, in the order of the buffers.
+        cells: Vec<PreviewCell>,
+    },
+    /// The training is paused.
+    Paused {
+        /// Steps made so far.
+        step: u64,
+    },
+    /// The training goes on.
+    Resumed {
+        /// Steps made so far.
+        step: u64,
+    },
+    /// The training has ended: finished, stopped or in trouble.
+    Stopped {
+        /// Steps made in all.
+        step: u64,
+        /// `None` when it was stopped or came to its end; else what went wrong.
+        trouble: Option<String>,
+    },
+    /// A weight file. Buffers: its bytes.
+    Weights {
+        /// Suggested file name.
+        file: String,
+        /// Which generator.
+        direction: Direction,
+    },
+}

@@ -1,0 +1,250 @@
+//! A training on paper: everything that a later process, native or in a browser, needs to go on
+//! as if it had never stopped.
+//!
+//! One safetensors file: the four networks under their official names with a prefix, Adam's moments
+//! under `first.` and `second.`, the image pools, and in the metadata the configuration and the
+//! counters. Random streams and the data order are functions of the step (see [`crate::random`]),
+//! so there is no random state to save.
+
+use burn::tensor::backend::{AutodiffBackend, Backend};
+use burn::tensor::{Tensor, TensorData};
+
+use super::{Adam, Trainer};
+use crate::config::TrainConfig;
+use crate::image_pool::ImagePool;
+use crate::kernels::Kernels;
+use crate::model::architecture::{Architecture, Parameter};
+use crate::protocol::{Direction, ModelInfo};
+use crate::weights::networks::{export, load, take};
+use crate::weights::{NamedTensor, Storage, WeightError, WeightFile, metadata};
+
+/// Value of the metadata key `format` of a checkpoint.
+const FORMAT: &str = "cyclegan-checkpoint-1";
+const CONFIG: &str = "config";
+const STEP: &str = "step";
+const GENERATORS_TIME: &str = "generators_adam_time";
+const DISCRIMINATORS_TIME: &str = "discriminators_adam_time";
+const FIRST: &str = "first.";
+const SECOND: &str = "second.";
+
+/// Why a checkpoint could not be written or read.
+#[derive(Debug, thiserror::Error)]
+pub enum CheckpointError {
+    /// It is no weight file at all, or a damaged one.
+    #[error(transparent)]
+    Weights(#[from] WeightError),
+    /// It is a weight file, but no checkpoint.
+    #[error("This file holds no training to go on with; it may be a weight file of one network.")]
+    NotACheckpoint,
+    /// Its configuration cannot be understood.
+    #[error("The checkpoint's configuration cannot be used: {0}")]
+    Config(String),
+    /// Values could not be read from the device.
+    #[error("The device was lost while the checkpoint was being written: {0}")]
+    Device(String),
+}
+
+impl TrainConfig {
+    /// The generators' architecture.
+    pub fn generator_architecture(&self) -> Architecture {
+        let config = self.generator();
+        Architecture::Resnet {
+            in_channels: config.in_channels,
+            out_channels: config.out_channels,
+            ngf: config.ngf,
+            n_blocks: config.n_blocks,
+            affine: config.affine,
+        }
+    }
+
+    /// The discriminators' architecture.
+    pub fn discriminator_architecture(&self) -> Architecture {
+        let config = self.discriminator();
+        Architecture::Patch { in_channels: config.in_channels, ndf: config.ndf, n_layers: config.n_layers }
+    }
+
+    /// What the weight file of one of the generators says about itself after `step` steps.
+    pub fn model_info(&self, direction: Direction, step: u64) -> ModelInfo {
+        let architecture = self.generator_architecture();
+        let (from, to) = match direction {
+            Direction::AtoB => (&self.domain_a, &self.domain_b),
+            Direction::BtoA => (&self.domain_b, &self.domain_a),
+        };
+        ModelInfo {
+            architecture: architecture.name(),
+            parameters: architecture.parameter_count(),
+            domain_from: from.clone(),
+            domain_to: to.clone(),
+            size: self.size,
+            step,
+            data: self.data.clone(),
+            licence: self.licence.clone(),
+        }
+    }
+}
+
+/// The networks' prefixes, in the order in which an optimiser visits its two.
+const GENERATORS: [&str; 2] = ["generator_ab.", "generator_ba."];
+const DISCRIMINATORS: [&str; 2] = ["discriminator_a.", "discriminator_b."];
+
+fn prefixed(prefix: &str, parameters: &[Parameter]) -> Vec<Parameter> {
+    parameters.iter().map(|(name, shape)| (format!("{prefix}{name}"), shape.clone())).collect()
+}
+
+/// The parameters of both networks of an optimiser, in its order.
+fn of_both(prefixes: [&str; 2], parameters: &[Parameter]) -> Vec<Parameter> {
+    prefixes.iter().flat_map(|prefix| prefixed(prefix, parameters)).collect()
+}
+
+async fn read_back<B: Backend, const D: usize>(
+    name: String,
+    shape: Vec<usize>,
+    tensor: Tensor<B, D>,
+) -> Result<NamedTensor, CheckpointError> {
+    let data = tensor.into_data_async().await.map_err(|error| CheckpointError::Device(format!("{error:?}")))?;
+    Ok(NamedTensor { name, shape, values: data.iter::<f32>().collect() })
+}
+
+async fn write_adam<B: Kernels>(adam: &Adam<B>, parameters: &[Parameter]) -> Result<Vec<NamedTensor>, CheckpointError> {
+    let mut tensors = Vec::new();
+    for ((name, shape), moments) in parameters.iter().zip(&adam.moments) {
+        let Some([first, second]) = moments.clone() else { continue };
+        tensors.push(read_back(format!("{FIRST}{name}"), shape.clone(), first).await?);
+        tensors.push(read_back(format!("{SECOND}{name}"), shape.clone(), second).await?);
+    }
+    Ok(tensors)
+}
+
+fn read_adam<B: Kernels>(
+    file: &mut WeightFile,
+    parameters: &[Parameter],
+    time: u64,
+    device: &B::Device,
+) -> Result<Adam<B>, CheckpointError> {
+    let mut adam = Adam { time, moments: Vec::new() };
+    for (name, shape) in parameters {
+        let mut moment = |kind: &str| -> Result<Tensor<B, 1>, CheckpointError> {
+            let values = take(file, &format!("{kind}{name}"), shape)?;
+            let count = values.len();
+            Ok(Tensor::from_data(TensorData::new(values, [count]), device))
+        };
+        // A bias in front of an instance norm has no gradient and so no moments.
+        adam.moments.push(match moment(FIRST) {
+            Ok(first) => Some([first, moment(SECOND)?]),
+            Err(CheckpointError::Weights(WeightError::Missing { .. })) => None,
+            Err(error) => return Err(error),
+        });
+    }
+    Ok(adam)
+}
+
+async fn write_pool<B: Backend>(pool: &ImagePool<B>, name: &str) -> Result<Vec<NamedTensor>, CheckpointError> {
+    let mut tensors = Vec::new();
+    for (slot, image) in pool.images().iter().enumerate() {
+        tensors.push(read_back(format!("{name}.{slot}"), image.dims().to_vec(), image.clone()).await?);
+    }
+    Ok(tensors)
+}
+
+fn read_pool<B: Backend>(
+    file: &mut WeightFile,
+    name: &str,
+    size: usize,
+    device: &B::Device,
+) -> Result<Vec<Tensor<B, 4>>, CheckpointError> {
+    let shape = [1, 3, size, size];
+    let mut images = Vec::new();
+    while file.tensor(&format!("{name}.{}", images.len())).is_some() {
+        let values = take(file, &format!("{name}.{}", images.len()), &shape)?;
+        images.push(Tensor::from_data(TensorData::new(values, shape), device));
+    }
+    Ok(images)
+}
+
+impl<A> Trainer<A>
+where
+    A: AutodiffBackend + Kernels,
+    A::InnerBackend: Kernels,
+{
+    /// The weight file of one generator.
+    ///
+    /// # Errors
+    /// When the device is lost.
+    pub async fn weights(&self, direction: Direction) -> Result<WeightFile, CheckpointError> {
+        let parameters = self.config.generator_architecture().parameters();
+        let generators = self.frozen_generators();
+        let network = match direction {
+            Direction::AtoB => &generators.ab,
+            Direction::BtoA => &generators.ba,
+        };
+        let tensors = export(network, &parameters, "").await.map_err(CheckpointError::Device)?;
+        let metadata = metadata::describe(&self.config.model_info(direction, self.step), Some(direction));
+        Ok(WeightFile { metadata, tensors })
+    }
+
+    /// The bytes of a checkpoint.
+    ///
+    /// # Errors
+    /// When the device is lost, or when a value is not finite: a training gone wrong is not saved.
+    pub async fn checkpoint(&self) -> Result<Vec<u8>, CheckpointError> {
+        let generator = self.config.generator_architecture().parameters();
+        let discriminator = self.config.discriminator_architecture().parameters();
+        let [to_b, to_a] = GENERATORS;
+        let [of_a, of_b] = DISCRIMINATORS;
+        let mut tensors = Vec::new();
+        tensors.extend(export(&self.generators.ab, &generator, to_b).await.map_err(CheckpointError::Device)?);
+        tensors.extend(export(&self.generators.ba, &generator, to_a).await.map_err(CheckpointError::Device)?);
+        tensors.extend(export(&self.discriminators.a, &discriminator, of_a).await.map_err(CheckpointError::Device)?);
+        tensors.extend(export(&self.discriminators.b, &discriminator, of_b).await.map_err(CheckpointError::Device)?);
+        tensors.extend(write_adam(&self.generators_adam, &of_both(GENERATORS, &generator)).await?);
+        tensors.extend(write_adam(&self.discriminators_adam, &of_both(DISCRIMINATORS, &discriminator)).await?);
+        tensors.extend(write_pool(&self.pool_a, "pool_a").await?);
+        tensors.extend(write_pool(&self.pool_b, "pool_b").await?);
+        let config = serde_json::to_string(&self.config).map_err(|error| CheckpointError::Config(error.to_string()))?;
+        let metadata = [
+            (metadata::FORMAT, FORMAT.to_owned()),
+            (CONFIG, config),
+            (STEP, self.step.to_string()),
+            (GENERATORS_TIME, self.generators_adam.time.to_string()),
+            (DISCRIMINATORS_TIME, self.discriminators_adam.time.to_string()),
+        ];
+        let metadata = metadata.into_iter().map(|(key, value)| (key.to_owned(), value)).collect();
+        Ok(WeightFile { metadata, tensors }.write(Storage::F32)?)
+    }
+
+    /// The training that a checkpoint holds.
+    ///
+    /// # Errors
+    /// When the bytes are no checkpoint, are damaged, or do not fit the configuration they name.
+    pub fn restore(bytes: &[u8], device: &A::Device) -> Result<Self, CheckpointError> {
+        let mut file = WeightFile::read(bytes)?;
+        if file.metadata.get(metadata::FORMAT).map(String::as_str) != Some(FORMAT) {
+            return Err(CheckpointError::NotACheckpoint);
+        }
+        let said = |key: &str| file.metadata.get(key).ok_or(CheckpointError::NotACheckpoint);
+        let number = |key: &str| said(key)?.parse::<u64>().map_err(|error| CheckpointError::Config(error.to_string()));
+        let config: TrainConfig =
+            serde_json::from_str(said(CONFIG)?).map_err(|error| CheckpointError::Config(error.to_string()))?;
+        config.check().map_err(CheckpointError::Config)?;
+        let (step, generators_time, discriminators_time) =
+            (number(STEP)?, number(GENERATORS_TIME)?, number(DISCRIMINATORS_TIME)?);
+
+        let generator = config.generator_architecture().parameters();
+        let discriminator = config.discriminator_architecture().parameters();
+        let size = config.size as usize;
+        let mut trainer = Self::new(config, device);
+        let [to_b, to_a] = GENERATORS;
+        let [of_a, of_b] = DISCRIMINATORS;
+        trainer.generators.ab = load(trainer.generators.ab, &generator, &mut file, to_b)?;
+        trainer.generators.ba = load(trainer.generators.ba, &generator, &mut file, to_a)?;
+        trainer.discriminators.a = load(trainer.discriminators.a, &discriminator, &mut file, of_a)?;
+        trainer.discriminators.b = load(trainer.discriminators.b, &discriminator, &mut file, of_b)?;
+        trainer.generators_adam = read_adam(&mut file, &of_both(GENERATORS, &generator), generators_time, device)?;
+        trainer.discriminators_adam =
+            read_adam(&mut file, &of_both(DISCRIMINATORS, &discriminator), discriminators_time, device)?;
+        trainer.pool_a.restore(read_pool(&mut file, "pool_a", size, device)?);
+        trainer.pool_b.restore(read_pool(&mut file, "pool_b", size, device)?);
+        trainer.step = step;
+        Ok(trainer)
+    }
+}

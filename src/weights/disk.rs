@@ -1,0 +1,133 @@
+//! Weight files on disk.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
+
+use super::{MAX_FILE_BYTES, Storage, WeightError, WeightFile};
+
+impl WeightFile {
+    /// Reads the file at `path`: see [`WeightFile::read`].
+    ///
+    /// # Errors
+    /// Those of [`WeightFile::read`] and of the file system, with the path.
+    pub fn read_from(path: &Path) -> Result<Self, WeightError> {
+        // One byte too many is enough to see that it is too large; a pipe or a device has no length to ask for.
+        let bytes = File::open(path).and_then(|file| {
+            let mut bytes = Vec::new();
+            file.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes)?;
+            Ok(bytes)
+        });
+        let bytes = bytes.map_err(|reason| WeightError::Io { path: path.to_owned(), action: "read", reason })?;
+        Self::read(&bytes).map_err(|reason| in_file(path, reason))
+    }
+
+    /// Writes the file at `path`, replacing what was there. The new file is written beside it,
+    /// synced and renamed: at any moment `path` holds either the old file or the new one, whole.
+    ///
+    /// # Errors
+    /// Those of [`WeightFile::write`] and of the file system, with the path.
+    pub fn write_to(&self, path: &Path, storage: Storage) -> Result<(), WeightError> {
+        let bytes = self.write(storage).map_err(|reason| in_file(path, reason))?;
+        replace(path, &bytes).map_err(|reason| WeightError::Io { path: path.to_owned(), action: "written", reason })
+    }
+}
+
+fn in_file(path: &Path, reason: WeightError) -> WeightError {
+    WeightError::InFile { path: path.to_owned(), reason: Box::new(reason) }
+}
+
+fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let (mut file, beside) = create_beside(path)?;
+    let written = file.write_all(bytes).and_then(|()| file.sync_all());
+    drop(file);
+    let renamed = written.and_then(|()| fs::rename(&beside, path));
+    if renamed.is_err() {
+        // The first error is the one to tell.
+        let _ = fs::remove_file(&beside);
+    }
+    renamed
+}
+
+/// A new file in the folder of `path`, under a name that nobody has: `.name.0.partial` or a later number.
+fn create_beside(path: &Path) -> io::Result<(File, PathBuf)> {
+    let name = path.file_name().ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "it names no file"))?;
+    let mut taken = io::Error::from(io::ErrorKind::AlreadyExists);
+    for number in 0..100 {
+        let beside = path.with_file_name(format!(".{}.{number}.partial", name.display()));
+        match OpenOptions::new().write(true).create_new(true).open(&beside) {
+            Ok(file) => return Ok((file, beside)),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => taken = error,
+            Err(error) => return Err(error),
+        }
+    }
+    Err(taken)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::weights::NamedTensor;
+
+    fn file(value: f32) -> WeightFile {
+        let tensor = NamedTensor { name: "model.0.bias".into(), shape: vec![2], values: vec![value, 1.0] };
+        WeightFile { tensors: vec![tensor], ..WeightFile::default() }
+    }
+
+    fn names(folder: &Path) -> Vec<String> {
+        let entries = fs::read_dir(folder).expect("the folder exists");
+        entries.map(|entry| entry.expect("readable").file_name().display().to_string()).collect()
+    }
+
+    #[test]
+    fn a_file_is_replaced_whole_and_nothing_is_left_beside_it() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let path = folder.path().join("a model.safetensors");
+        for value in [1.0, 2.0] {
+            file(value).write_to(&path, Storage::F32).expect("written");
+            assert_eq!(WeightFile::read_from(&path).expect("read"), file(value));
+        }
+        assert_eq!(names(folder.path()), ["a model.safetensors"]);
+    }
+
+    #[test]
+    fn what_cannot_be_stored_leaves_the_old_file_alone() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let path = folder.path().join("model.safetensors");
+        file(1.0).write_to(&path, Storage::F32).expect("written");
+        let error = file(1e6).write_to(&path, Storage::F16).expect_err("too large for 16 bits").to_string();
+        assert!(error.contains("model.safetensors") && error.contains("model.0.bias"), "{error}");
+        assert_eq!(WeightFile::read_from(&path).expect("read"), file(1.0));
+        assert_eq!(names(folder.path()), ["model.safetensors"]);
+    }
+
+    #[test]
+    fn an_unfinished_neighbour_is_not_touched() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let neighbour = folder.path().join(".model.safetensors.0.partial");
+        fs::write(&neighbour, "of another process").expect("written");
+        let path = folder.path().join("model.safetensors");
+        file(1.0).write_to(&path, Storage::F16).expect("written");
+        assert_eq!(fs::read_to_string(&neighbour).expect("still there"), "of another process");
+    }
+
+    #[test]
+    fn errors_name_the_path() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let missing = folder.path().join("none.safetensors");
+        let nowhere = folder.path().join("no folder/model.safetensors");
+        let text = folder.path().join("notes.txt");
+        fs::write(&text, "These are notes, no weights.").expect("written");
+        let errors = [
+            (WeightFile::read_from(&missing).map(drop), "none.safetensors could not be read"),
+            (WeightFile::read_from(folder.path()).map(drop), "could not be read"),
+            (WeightFile::read_from(&text).map(drop), "notes.txt: This is not a safetensors"),
+            (file(1.0).write_to(&nowhere, Storage::F32), "model.safetensors could not be written"),
+            (file(1.0).write_to(Path::new("/"), Storage::F32), "/ could not be written"),
+        ];
+        for (result, expected) in errors {
+            let error = result.expect_err(expected).to_string();
+            assert!(error.contains(expected), "{error}");
+        }
+    }
+}

@@ -1,0 +1,214 @@
+//! Weight files: one network in one `.safetensors` whose tensor names and shapes are exactly
+//! those of the official PyTorch `state_dict`, so that `load_state_dict(strict=True)` takes it.
+//!
+//! Everything is checked before anything is replaced: a [`WeightFile`] holds finite numbers, and
+//! [`WeightFile::fits`] compares every name and shape with those of a network.
+
+mod disk;
+mod error;
+pub mod metadata;
+pub mod networks;
+mod safetensors;
+
+use std::cmp::Ordering;
+use std::collections::{BTreeMap, HashMap};
+
+pub use error::WeightError;
+pub use safetensors::{MAX_FILE_BYTES, MAX_HEADER_BYTES};
+
+use crate::model::architecture::{Architecture, Parameter};
+use crate::protocol::{Direction, ModelInfo};
+use error::printable;
+
+/// One tensor of a weight file.
+#[derive(Clone, Debug, PartialEq)]
+pub struct NamedTensor {
+    /// Its name in the `state_dict`, e.g. `model.10.conv_block.1.weight`.
+    pub name: String,
+    /// Its shape.
+    pub shape: Vec<usize>,
+    /// Its values, row by row: as many as the product of the shape.
+    pub values: Vec<f32>,
+}
+
+/// How the values are stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Storage {
+    /// 32 bits a value: exact.
+    F32,
+    /// 16 bits a value: half the size, 11 bits of precision, no values beyond ±65504.
+    F16,
+}
+
+/// The contents of a weight file: one network.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct WeightFile {
+    /// What it says about itself: see [`metadata`].
+    pub metadata: BTreeMap<String, String>,
+    /// The tensors, in the order of the official PyTorch `state_dict`.
+    pub tensors: Vec<NamedTensor>,
+}
+
+impl WeightFile {
+    /// Reads the bytes of a file with values stored as F32, F16 or BF16.
+    ///
+    /// # Errors
+    /// Names what is wrong; safe on bytes of any origin. Every size is checked before memory is
+    /// taken for it, and every value is finite.
+    pub fn read(bytes: &[u8]) -> Result<Self, WeightError> {
+        let mut file = safetensors::read(bytes)?;
+        // Other programs order their files by name: model.10 before model.2, bias before weight.
+        file.tensors.sort_by(|left, right| official_order(&left.name, &right.name));
+        Ok(file)
+    }
+
+    /// The bytes of the file. The same contents always give the same bytes.
+    ///
+    /// # Errors
+    /// Names the tensor whose values are not finite, too large for [`Storage::F16`], or do not fit its shape.
+    pub fn write(&self, storage: Storage) -> Result<Vec<u8>, WeightError> {
+        safetensors::write(self, storage)
+    }
+
+    /// Checks that there are exactly the tensors `expected`, each of its shape.
+    ///
+    /// # Errors
+    /// Names the first that is missing or of another shape, in the order of `expected`; else the
+    /// first that has no place.
+    pub fn fits(&self, expected: &[Parameter]) -> Result<(), WeightError> {
+        let shapes: HashMap<&str, &[usize]> = self.shapes().into_iter().collect();
+        for (name, shape) in expected {
+            match shapes.get(name.as_str()) {
+                None => return Err(WeightError::Missing { tensor: name.clone(), expected: shape.clone() }),
+                Some(&found) if found != shape => {
+                    let (tensor, expected) = (name.clone(), shape.clone());
+                    return Err(WeightError::Shape { tensor, expected, found: found.to_vec() });
+                }
+                Some(_) => {}
+            }
+        }
+        let known: HashMap<&str, &[usize]> = expected.iter().map(|(name, shape)| (name.as_str(), &shape[..])).collect();
+        match self.tensors.iter().find(|tensor| !known.contains_key(tensor.name.as_str())) {
+            Some(tensor) => Err(WeightError::Surplus { tensor: printable(&tensor.name), found: tensor.shape.clone() }),
+            None => Ok(()),
+        }
+    }
+
+    /// The architecture that the weights are of, with every name and shape checked.
+    ///
+    /// # Errors
+    /// [`WeightError::UnknownArchitecture`] when it is neither network, else what [`Self::fits`] finds.
+    pub fn architecture(&self) -> Result<Architecture, WeightError> {
+        let Some(architecture) = Architecture::infer(&self.shapes()) else {
+            let first = self.tensors.first().map_or("", |tensor| &tensor.name);
+            return Err(WeightError::UnknownArchitecture { tensor: printable(first) });
+        };
+        self.fits(&architecture.parameters())?;
+        Ok(architecture)
+    }
+
+    /// The architecture of a generator's weights.
+    ///
+    /// # Errors
+    /// [`WeightError::NotAGenerator`] for a discriminator's, else as [`Self::architecture`].
+    pub fn generator(&self) -> Result<Architecture, WeightError> {
+        let architecture = self.architecture()?;
+        if architecture.is_generator() {
+            Ok(architecture)
+        } else {
+            Err(WeightError::NotAGenerator { found: architecture.name() })
+        }
+    }
+
+    /// What the model is: its metadata, and what the tensors tell. Official exports without
+    /// metadata give empty texts and zeroes.
+    pub fn info(&self) -> ModelInfo {
+        let said = metadata::understand(&self.metadata);
+        ModelInfo {
+            architecture: self.architecture().map_or(said.architecture, |architecture| architecture.name()),
+            parameters: self.tensors.iter().map(|tensor| tensor.values.len() as u64).sum(),
+            ..said
+        }
+    }
+
+    /// Which generator of its pair it is, when the metadata tells.
+    pub fn direction(&self) -> Option<Direction> {
+        metadata::direction(&self.metadata)
+    }
+
+    /// The tensor of that name.
+    pub fn tensor(&self, name: &str) -> Option<&NamedTensor> {
+        self.tensors.iter().find(|tensor| tensor.name == name)
+    }
+
+    fn shapes(&self) -> Vec<(&str, &[usize])> {
+        self.tensors.iter().map(|tensor| (tensor.name.as_str(), tensor.shape.as_slice())).collect()
+    }
+}
+
+impl NamedTensor {
+    /// Whether there are as many values as the shape says.
+    fn check_count(&self) -> Result<(), WeightError> {
+        let expected = self.shape.iter().try_fold(1usize, |product, &side| product.checked_mul(side));
+        if expected == Some(self.values.len()) {
+            return Ok(());
+        }
+        let (tensor, shape) = (printable(&self.name), self.shape.clone());
+        Err(WeightError::Count { tensor, shape, found: self.values.len() })
+    }
+
+    /// Whether every value is a number.
+    fn check_finite(&self) -> Result<(), WeightError> {
+        match self.values.iter().position(|value| !value.is_finite()) {
+            Some(index) => {
+                Err(WeightError::NonFinite { tensor: printable(&self.name), index, value: self.values[index] })
+            }
+            None => Ok(()),
+        }
+    }
+}
+
+/// The order of a PyTorch `state_dict`: layers by number, weight before bias.
+fn official_order(left: &str, right: &str) -> Ordering {
+    // Numbers sort before words; a number too long for one is a word.
+    let key = |part: &str| match (part.parse::<u64>(), part) {
+        (Ok(number), _) => (0, number),
+        (_, "weight") => (1, 0),
+        (_, "bias") => (1, 1),
+        _ => (2, 0),
+    };
+    let mut parts = left.split('.').zip(right.split('.'));
+    let differing =
+        parts.find_map(|(l, r)| Some(key(l).cmp(&key(r)).then_with(|| l.cmp(r))).filter(|order| order.is_ne()));
+    differing.unwrap_or_else(|| left.len().cmp(&right.len()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_sort_as_pytorch_lists_them() {
+        let resnet = Architecture::Resnet { in_channels: 3, out_channels: 3, ngf: 4, n_blocks: 9, affine: true };
+        let patch = Architecture::Patch { in_channels: 3, ndf: 4, n_layers: 3 };
+        for architecture in [resnet, patch] {
+            let names: Vec<String> = architecture.parameters().into_iter().map(|(name, _)| name).collect();
+            let mut sorted = names.clone();
+            sorted.sort();
+            assert_ne!(sorted, names, "the alphabet is another order");
+            sorted.sort_by(|left, right| official_order(left, right));
+            assert_eq!(sorted, names);
+        }
+    }
+
+    #[test]
+    fn strange_names_have_a_total_order() {
+        let names = ["", ".", "a", "a.b", "a.1", "1", "01", "99999999999999999999999", "model.weight.1", "é"];
+        for left in names {
+            for right in names {
+                assert_eq!(official_order(left, right), official_order(right, left).reverse(), "{left:?} {right:?}");
+                assert_eq!(official_order(left, right).is_eq(), left == right, "{left:?} {right:?}");
+            }
+        }
+    }
+}
