@@ -1,0 +1,123 @@
+// What a visitor does on the page, and what the page and its worker say to each other meanwhile.
+import { readFile } from "node:fs/promises";
+import { decodePng } from "./pictures.js";
+
+/**
+ * Runs before the page's own code: every event of every worker is noted in `window.heard`, as
+ * `{ at, worker, name, ...fields }`, and the workers themselves are in `window.workers`.
+ */
+export function listenIn() {
+  window.heard = [];
+  window.workers = [];
+  const Real = window.Worker;
+  window.Worker = class extends Real {
+    constructor(...args) {
+      super(...args);
+      const worker = window.workers.push(this) - 1;
+      this.addEventListener("message", ({ data }) => {
+        const event = JSON.parse(data[0]);
+        const [[name, fields]] = typeof event === "string" ? [[event, {}]] : Object.entries(event);
+        window.heard.push({ at: performance.now(), worker, name, ...fields });
+      });
+    }
+  };
+}
+
+/** Every event of that name so far. */
+export const heard = (page, name) => page.evaluate((name) => window.heard.filter((event) => event.name === name), name);
+
+/** Waits until `count` events of that name were heard, and returns the last of them. */
+export async function hears(page, name, { count = 1, timeout = 60_000 } = {}) {
+  const handle = await page.waitForFunction(
+    ([name, count]) => window.heard.filter((event) => event.name === name)[count - 1],
+    [name, count],
+    { timeout, polling: 50 },
+  );
+  return handle.jsonValue();
+}
+
+/** Sends a command to the newest worker, past the page. */
+export const command = (page, message) => page.evaluate((json) => window.workers.at(-1).postMessage([json]), JSON.stringify(message));
+
+/** `{ name, mimeType, buffer }` as Playwright's file inputs take it. */
+export function file(name, buffer) {
+  const types = { jpg: "image/jpeg", png: "image/png", safetensors: "application/octet-stream" };
+  return { name, mimeType: types[name.split(".").pop()] ?? "application/octet-stream", buffer };
+}
+
+/** Gives files through the page's own file dialog. */
+export async function choose(page, ...files) {
+  const dialog = page.waitForEvent("filechooser");
+  await page.click("#choose");
+  await (await dialog).setFiles(files);
+}
+
+/** A `DataTransfer` with the files, as drag and paste carry it. */
+const transfer = (page, files) =>
+  page.evaluateHandle(
+    (files) => {
+      const transfer = new DataTransfer();
+      for (const { name, mimeType, base64 } of files) {
+        const bytes = Uint8Array.from(atob(base64), (c) => c.charCodeAt(0));
+        transfer.items.add(new File([bytes], name, { type: mimeType }));
+      }
+      return transfer;
+    },
+    files.map(({ buffer, ...rest }) => ({ ...rest, base64: buffer.toString("base64") })),
+  );
+
+/** Drags files over an element and drops them there. */
+export async function drop(page, selector, ...files) {
+  const dataTransfer = await transfer(page, files);
+  for (const step of ["dragenter", "dragover", "drop"]) await page.dispatchEvent(selector, step, { dataTransfer });
+}
+
+/** Puts a PNG on the real clipboard and presses Ctrl+V. */
+export async function paste(page, png) {
+  await page.context().grantPermissions(["clipboard-read", "clipboard-write"]);
+  await page.evaluate(async (base64) => {
+    const bytes = Uint8Array.from(atob(base64), (c) => c.charCodeAt(0));
+    await navigator.clipboard.write([new ClipboardItem({ "image/png": new Blob([bytes], { type: "image/png" }) })]);
+  }, png.toString("base64"));
+  await page.keyboard.press("Control+V");
+}
+
+/** Waits until the result is on the stage: the button that saves it is there. */
+export async function done(page, timeout = 120_000) {
+  await page.locator("#save, #panel-message").and(page.locator(":visible")).first().waitFor({ timeout });
+  if (await page.isVisible("#panel-message")) throw new Error(`The page says: ${await page.innerText("#panel-message")}`);
+}
+
+/** Saves through the button `selector`; the file's name and bytes. */
+export async function save(page, selector = "#save") {
+  const download = page.waitForEvent("download");
+  await page.click(selector);
+  const saved = await download;
+  return { name: saved.suggestedFilename(), bytes: await readFile(await saved.path()) };
+}
+
+/** The result on the stage, as saved. */
+export const result = async (page) => decodePng((await save(page)).bytes);
+
+/** A place with its link, by its name in the address. */
+export async function go(page, place) {
+  await page.click(`#go-${place}`);
+  await page.locator(`#place-${place}`).waitFor();
+}
+
+/** Notes the longest time between two ticks of a 50 ms timer on the page's own thread. */
+export async function startTimer(page) {
+  await page.evaluate(() => {
+    let last = performance.now();
+    window.ticks = { longest: 0, count: 0 };
+    setInterval(() => {
+      const now = performance.now();
+      window.ticks.longest = Math.max(window.ticks.longest, now - last);
+      window.ticks.count += 1;
+      last = now;
+    }, 50);
+  });
+}
+
+/** The longest gap between two ticks so far, in milliseconds, and how many there were. */
+export const timer = (page) => page.evaluate(() => window.ticks);

@@ -1,0 +1,116 @@
+// Training in the page: it learns, it obeys, and the page never freezes meanwhile.
+import assert from "node:assert/strict";
+import { execFileSync } from "node:child_process";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { after, before, test } from "node:test";
+import { choose, done, file, go, heard, hears, listenIn, save, startTimer, timer } from "./support/app.js";
+import { host, launch, screenshot, visit } from "./support/browser.js";
+import { cyclegan } from "./support/paths.js";
+import { picture } from "./support/pictures.js";
+
+let browser, server;
+before(async () => ([browser, server] = [await launch(), await host()]));
+after(async () => {
+  await browser.close();
+  await server.close();
+});
+
+/** Sets a number of the advanced settings. */
+async function set(page, id, value) {
+  await page.evaluate(() => (document.querySelector("#advanced").open = true));
+  await page.fill(`#${id}`, String(value));
+  await page.locator(`#${id}`).blur();
+}
+
+async function quickTraining(page, steps) {
+  await hears(page, "Ready");
+  await go(page, "train");
+  await page.selectOption("#preset", "quick");
+  await set(page, "train-steps", steps);
+  await set(page, "train-preview", 10);
+}
+
+/** The generators' total of a `Step` event: what they minimise. */
+const total = ({ losses: l }) => l.adversarial_ab + l.adversarial_ba + l.cycle_a + l.cycle_b + l.identity_a + l.identity_b;
+const mean = (values) => values.reduce((a, b) => a + b, 0) / values.length;
+
+test("a training on the built-in data learns, pauses, resumes, stops, and its generators can be used", async () => {
+  const { page, context, errors } = await visit(browser, `${server.url}?backend=flex`, { init: listenIn });
+  await quickTraining(page, 400);
+  await startTimer(page);
+  await page.click("#train-start");
+  await hears(page, "TrainingStarted");
+  await hears(page, "Step", { count: 60, timeout: 180_000 });
+  await hears(page, "Preview", { count: 2 });
+  assert.ok(await page.locator("#preview-body canvas").count());
+  await screenshot(page, "train-running");
+
+  await page.click("#train-pause");
+  const { step: paused } = await hears(page, "Paused");
+  await page.waitForTimeout(1000);
+  assert.equal((await heard(page, "Step")).at(-1).step, paused, "no step while paused");
+  await page.click("#train-resume");
+  await hears(page, "Resumed");
+  await hears(page, "Step", { count: paused + 5 });
+
+  await page.click("#train-stop");
+  const stopped = await hears(page, "Stopped");
+  assert.equal(stopped.trouble, null);
+  assert.ok(stopped.step < 400);
+
+  const losses = (await heard(page, "Step")).map(total);
+  assert.ok(losses.every(Number.isFinite));
+  const [first, last] = [mean(losses.slice(0, 10)), mean(losses.slice(-10))];
+  assert.ok(last < 0.9 * first, `the generators' loss went from ${first} to ${last}`);
+
+  const { name, bytes } = await save(page, "#export-ab");
+  assert.match(name, /\.safetensors$/);
+  const folder = mkdtempSync(join(tmpdir(), "cyclegan-e2e-"));
+  writeFileSync(join(folder, name), bytes);
+  assert.match(execFileSync(cyclegan, ["info", join(folder, name)], { encoding: "utf8" }), /resnet_2blocks/);
+  rmSync(folder, { recursive: true });
+
+  await page.click("#use-ab");
+  await choose(page, file("photo.png", picture(60, 44)));
+  await done(page);
+
+  const { longest, count } = await timer(page);
+  assert.ok(count > 20);
+  assert.ok(longest <= 150, `a 50 ms timer waited for ${longest} ms`);
+  assert.deepEqual(errors, []);
+  await context.close();
+});
+
+test("a training on the visitor's own piles, one file of them broken", async () => {
+  const { page, context, errors } = await visit(browser, `${server.url}?backend=flex`, { init: listenIn });
+  await quickTraining(page, 3);
+  await page.check("#source-own");
+  const pile = (name, count, size) => Array.from({ length: count }, (_, i) => file(`${name}${i}.png`, picture(size + i, size)));
+  await page.setInputFiles("#files-a", [...pile("a", 3, 40), file("bad.png", Buffer.from("no picture"))]);
+  await page.setInputFiles("#files-b", pile("b", 4, 52));
+  await page.click("#train-start");
+  const started = await hears(page, "TrainingStarted");
+  assert.deepEqual([started.images_a, started.images_b], [3, 4]);
+  assert.equal((await hears(page, "ImageSkipped")).file, "bad.png");
+  const stopped = await hears(page, "Stopped");
+  assert.deepEqual([stopped.step, stopped.trouble], [3, null]);
+  await page.locator("#skipped").getByText("bad.png").waitFor({ state: "attached" });
+  assert.deepEqual(errors, []);
+  await context.close();
+});
+
+test("training steps are made on WebGPU, too", async () => {
+  const { page, context, errors } = await visit(browser, `${server.url}?backend=wgpu`, { init: listenIn });
+  await quickTraining(page, 2);
+  await startTimer(page);
+  await page.click("#train-start");
+  const stopped = await hears(page, "Stopped", { timeout: 300_000 });
+  assert.deepEqual([stopped.step, stopped.trouble], [2, null]);
+  assert.equal((await heard(page, "Ready")).at(-1).backend, "wgpu");
+  const { longest } = await timer(page);
+  assert.ok(longest <= 150, `a 50 ms timer waited for ${longest} ms`);
+  assert.deepEqual(errors, []);
+  await context.close();
+});

@@ -1,0 +1,187 @@
+// A picture goes in, its translation comes out: on every backend, by every way in, and through every mishap.
+import assert from "node:assert/strict";
+import { execFileSync } from "node:child_process";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { after, before, describe, test } from "node:test";
+import { choose, command, done, drop, file, heard, hears, listenIn, paste, result, save, startTimer, timer } from "./support/app.js";
+import { host, launch, screenshot, visit } from "./support/browser.js";
+import { cyclegan } from "./support/paths.js";
+import { asJpeg, decodePng, largestDifference, picture, spread } from "./support/pictures.js";
+import { tinyGenerator } from "./support/weights.js";
+
+// Sides that are no multiples of 4, so that padding and cropping take part.
+const [width, height] = [70, 53];
+const tiny = file("tiny.safetensors", tinyGenerator());
+let browser, server, jpeg, folder;
+
+before(async () => {
+  [browser, server] = [await launch(), await host()];
+  const { page, context } = await visit(browser, server.url);
+  jpeg = file("photo.jpg", await asJpeg(page, picture(width, height)));
+  await context.close();
+  folder = mkdtempSync(join(tmpdir(), "cyclegan-e2e-"));
+});
+after(async () => {
+  await browser.close();
+  await server.close();
+  rmSync(folder, { recursive: true });
+});
+
+/** Runs `work` in a fresh visit with the tiny model chosen; nothing may end up in the console. */
+async function withTiny(work, { query = "?backend=flex", model = tiny } = {}) {
+  const { page, context, errors } = await visit(browser, server.url + query, { init: listenIn });
+  await hears(page, "Ready");
+  await choose(page, model);
+  await work(page);
+  assert.deepEqual(errors, []);
+  await context.close();
+}
+
+describe("one JPEG, one model", () => {
+  let expected;
+  before(() => {
+    const paths = { model: join(folder, "tiny.safetensors"), input: join(folder, "photo.jpg"), out: join(folder, "out.png") };
+    writeFileSync(paths.model, tiny.buffer);
+    writeFileSync(paths.input, jpeg.buffer);
+    execFileSync(cyclegan, ["translate", "--model", paths.model, paths.input, "--out", paths.out, "--backend", "flex"], { stdio: "pipe" });
+    expected = decodePng(readFileSync(paths.out));
+    assert.deepEqual([expected.width, expected.height], [width, height]);
+    assert.ok(spread(expected) > 10, "the tiny model makes a picture and not a grey plane");
+  });
+  for (const backend of ["flex", "candle", "wgpu"]) {
+    test(`the page on ${backend} agrees with the command line`, () =>
+      withTiny(
+        async (page) => {
+          await choose(page, jpeg);
+          await done(page);
+          assert.ok(largestDifference(await result(page), expected) <= 2);
+          const [translated] = await heard(page, "Translated");
+          assert.equal((await heard(page, "Ready")).at(-1).backend, backend);
+          assert.ok(translated.milliseconds > 0);
+          assert.match(await page.innerText("#caption"), new RegExp(`${width}.*${height}`), "the size stands under the result");
+        },
+        { query: `?backend=${backend}` },
+      ));
+  }
+});
+
+test("drop and paste bring a picture in", () =>
+  withTiny(async (page) => {
+    await drop(page, "#stage", jpeg);
+    await hears(page, "Translated");
+    await done(page);
+    await paste(page, picture(48, 40));
+    const pasted = await hears(page, "Translated", { count: 2 });
+    await done(page);
+    assert.deepEqual([pasted.width, pasted.height], [48, 40]);
+    assert.equal(await page.locator("#results li").count(), 2, "both results are in the strip");
+  }));
+
+test("a model's sample is one click away", async () => {
+  const { page, context, errors } = await visit(browser, `${server.url}?backend=flex`, { init: listenIn });
+  await page.locator("#samples button").first().click();
+  await done(page);
+  assert.deepEqual(errors, []);
+  await context.close();
+});
+
+test("the slider works from the keyboard", () =>
+  withTiny(async (page) => {
+    await choose(page, jpeg);
+    await done(page);
+    const slider = page.locator("#slider");
+    const compare = page.locator("#compare");
+    await slider.focus();
+    const shown = {};
+    for (const key of ["Home", "End", "ArrowLeft"]) {
+      await page.keyboard.press(key);
+      await page.waitForTimeout(400);
+      shown[key] = { value: Number(await slider.inputValue()), picture: await compare.screenshot() };
+    }
+    assert.equal(shown.Home.value, 0);
+    assert.equal(shown.End.value, 100);
+    assert.ok(shown.ArrowLeft.value < 100);
+    assert.ok(!shown.Home.picture.equals(shown.End.picture), "what is shown changes");
+  }));
+
+test("the result can be saved, as a PNG of the input's size", () =>
+  withTiny(async (page) => {
+    await choose(page, jpeg);
+    await done(page);
+    const { name, bytes } = await save(page);
+    assert.match(name, /photo.*\.png$/);
+    const { width: w, height: h } = decodePng(bytes);
+    assert.deepEqual([w, h], [width, height]);
+  }));
+
+test("a long translation can be cancelled, and the next one works", () =>
+  withTiny(
+    async (page) => {
+      await choose(page, file("large.png", picture(640, 640)));
+      await hears(page, "Progress");
+      await page.click("#cancel");
+      await page.locator("#cancel").waitFor({ state: "hidden" });
+      assert.equal((await heard(page, "Translated")).length, 0);
+      await choose(page, tiny);
+      await choose(page, jpeg);
+      await done(page);
+      const [translated] = await heard(page, "Translated");
+      assert.deepEqual([translated.width, translated.height], [width, height]);
+    },
+    { model: file("large.safetensors", tinyGenerator({ ngf: 32, blocks: 6 })) },
+  ));
+
+const corrupt = {
+  "cut.jpg": () => jpeg.buffer.subarray(0, 200),
+  "words.jpg": () => Buffer.from("This is not a picture. ".repeat(40)),
+  "empty.png": () => Buffer.alloc(0),
+};
+for (const [name, bytes] of Object.entries(corrupt)) {
+  test(`${name} is named in a message, and the page goes on`, () =>
+    withTiny(async (page) => {
+      await choose(page, file(name, bytes()));
+      await page.locator("#panel-message").waitFor();
+      assert.ok((await page.innerText("#panel-message")).includes(name));
+      await screenshot(page, `error-${name}`);
+      await choose(page, jpeg);
+      await done(page);
+    }));
+}
+
+test("a broken weight file is named in a message, and the page goes on", () =>
+  withTiny(async (page) => {
+    await choose(page, file("broken.safetensors", tiny.buffer.subarray(0, 5000)));
+    await page.getByText("broken.safetensors").first().waitFor();
+    await choose(page, tiny);
+    await choose(page, jpeg);
+    await done(page);
+  }));
+
+test("a worker that dies at work is replaced, and the picture is done all the same", () =>
+  withTiny(
+    async (page) => {
+      await choose(page, file("large.png", picture(384, 384)));
+      await hears(page, "Progress");
+      await command(page, "Crash");
+      await hears(page, "Crashed");
+      await page.locator("#notices").getByText("started again").waitFor();
+      await done(page);
+      const [translated] = await heard(page, "Translated");
+      assert.deepEqual([translated.worker, translated.width], [1, 384]);
+    },
+    { model: file("large.safetensors", tinyGenerator({ ngf: 24, blocks: 4 })) },
+  ));
+
+test("the page stays alive while the worker computes", () =>
+  withTiny(
+    async (page) => {
+      await startTimer(page);
+      await choose(page, file("large.png", picture(384, 384)));
+      await done(page);
+      const { longest } = await timer(page);
+      assert.ok(longest <= 150, `a 50 ms timer waited for ${longest} ms`);
+    },
+    { model: file("large.safetensors", tinyGenerator({ ngf: 24, blocks: 4 })) },
+  ));
