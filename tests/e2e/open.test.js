@@ -26,7 +26,7 @@ for (const [name, options] of Object.entries(hosts)) {
     assert.ok(await page.locator("#models li").count());
     assert.match(await page.innerText("#device"), /CPU/i);
     assert.equal(await page.evaluate(() => crossOriginIsolated), options.headers ?? true);
-    assert.deepEqual(server.requests.filter((path) => !path.startsWith(options.base ?? "/")), [], "every address is relative");
+    assert.deepEqual(server.requests.filter(({ path }) => !path.startsWith(options.base ?? "/")), [], "every address is relative");
     assert.deepEqual(errors, []);
     await context.close();
     await server.close();

@@ -79,6 +79,55 @@ test("drop and paste bring a picture in", () =>
     assert.equal(await page.locator("#results li").count(), 2, "both results are in the strip");
   }));
 
+/** A list of two tiny models that undo each other, in the page's own format, with a sample. */
+const card = (id, reverse) => ({ id, title: id, sentence: `Goes ${id}.`, file: `test/${id}.safetensors`, reverse, samples: ["test/sample.png"], licence: "MIT" });
+const pair = {
+  "test/models.json": Buffer.from(JSON.stringify([card("there", "home"), card("home", "there")])),
+  "test/there.safetensors": tiny.buffer,
+  "test/home.safetensors": tinyGenerator({ seed: 2, from: "right", to: "left" }),
+  "test/sample.png": picture(64, 48),
+};
+
+test("a listed model is downloaded once, kept, and can be cleared; and back again", async () => {
+  const own = await host({ extra: pair });
+  const downloads = () => own.requests.filter(({ method, path }) => method === "GET" && path.endsWith("there.safetensors")).length;
+  const { page, context, errors } = await visit(browser, `${own.url}?backend=flex&models=test/models.json`, { init: listenIn });
+  const translateSample = async () => {
+    await hears(page, "Ready");
+    await page.locator("#samples button").first().click();
+    await done(page);
+  };
+  await translateSample();
+  assert.equal(downloads(), 1);
+
+  await page.click("#back-again");
+  await hears(page, "Translated", { count: 2 });
+  await page.locator("#side-back:checked").waitFor({ state: "attached" });
+  assert.match(await page.innerText("#actions"), /mean|differ|apart/i, "how far the reconstruction is from the original");
+  await screenshot(page, "back-again");
+
+  await page.reload();
+  await translateSample();
+  assert.equal(downloads(), 1, "the second visit takes it from the store");
+  await page.click("#clear-storage");
+  await page.locator("#clear-storage").waitFor({ state: "hidden" });
+  await page.reload();
+  await translateSample();
+  assert.equal(downloads(), 2);
+  assert.deepEqual(errors, []);
+  await context.close();
+  await own.close();
+});
+
+test("the camera brings a picture in", () =>
+  withTiny(async (page) => {
+    await page.click("#camera");
+    await page.locator("#camera-take:enabled").click();
+    const { width: w, height: h } = await hears(page, "Translated");
+    await done(page);
+    assert.ok(w >= 320 && h >= 240);
+  }));
+
 test("a model's sample is one click away", async () => {
   const { page, context, errors } = await visit(browser, `${server.url}?backend=flex`, { init: listenIn });
   await page.locator("#samples button").first().click();

@@ -6,6 +6,8 @@ import { dist, out } from "./paths.js";
 import { serve } from "./server.js";
 
 const executablePath = process.env.CHROMIUM ?? "/usr/bin/chromium";
+// A camera that shows a test picture, and no dialog that asks for it.
+const camera = ["--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"];
 const quiet = ["--no-sandbox", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"];
 
 /** What `plain` resolves to: this machine, but over a name that browsers don't trust without TLS. */
@@ -13,7 +15,7 @@ const plain = "plain.test";
 
 /** A browser. Without `gpu`, WebGPU finds no adapter. */
 export async function launch({ gpu = true } = {}) {
-  const args = [...quiet, `--host-resolver-rules=MAP ${plain} 127.0.0.1`, ...(gpu ? ["--enable-unsafe-webgpu"] : [])];
+  const args = [...quiet, ...camera, `--host-resolver-rules=MAP ${plain} 127.0.0.1`, ...(gpu ? ["--enable-unsafe-webgpu"] : [])];
   return chromium.launch({ executablePath, args });
 }
 

@@ -1,4 +1,5 @@
 // A static host for dist/: as `trunk serve` serves it (headers from Trunk.toml), or one that sets no headers.
+import { createHash } from "node:crypto";
 import { createServer } from "node:http";
 import { readFileSync } from "node:fs";
 import { readFile } from "node:fs/promises";
@@ -33,20 +34,21 @@ export function policy() {
 
 /**
  * Serves `folder` below `base` on a free port. `slow` delays the answers whose path it matches:
- * `{ pattern, milliseconds }`. `requests` collects the paths asked for.
+ * `{ pattern, milliseconds }`. `extra` holds more files, by their path below `base`. `requests` collects the
+ * `{ method, path }` asked for.
  */
-export async function serve(folder, { headers = true, base = "/", slow } = {}) {
+export async function serve(folder, { headers = true, base = "/", slow, extra = {} } = {}) {
   const { headers: fixed, csp } = policy();
   const requests = [];
   const server = createServer(async (request, response) => {
     const path = decodeURIComponent(new URL(request.url, "http://host").pathname);
-    requests.push(path);
+    requests.push({ method: request.method, path });
     const inside = path.startsWith(base) ? normalize(path.slice(base.length) || "index.html") : "..";
     if (slow?.pattern.test(path)) await new Promise((resolve) => setTimeout(resolve, slow.milliseconds));
     let body;
     try {
       if (inside.startsWith("..")) throw new Error("outside");
-      body = await readFile(join(folder, inside));
+      body = extra[inside] ?? (await readFile(join(folder, inside)));
     } catch {
       response.writeHead(404, { "Content-Type": "text/plain" }).end("not found");
       return;
@@ -54,6 +56,7 @@ export async function serve(folder, { headers = true, base = "/", slow } = {}) {
     const type = types[extname(inside)] ?? "application/octet-stream";
     response.setHeader("Content-Type", type);
     response.setHeader("Content-Length", body.length);
+    response.setHeader("ETag", `"${createHash("sha256").update(body).digest("hex").slice(0, 16)}"`);
     if (headers) {
       for (const [name, value] of Object.entries(fixed)) response.setHeader(name, value);
       if (type === "text/html") response.setHeader("Content-Security-Policy", csp.join(";"));
