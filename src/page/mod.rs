@@ -12,6 +12,8 @@ pub mod training;
 #[cfg(target_family = "wasm")]
 mod app;
 #[cfg(target_family = "wasm")]
+mod cards;
+#[cfg(target_family = "wasm")]
 mod chart;
 #[cfg(target_family = "wasm")]
 mod dom;
@@ -19,6 +21,8 @@ mod dom;
 mod intake;
 #[cfg(target_family = "wasm")]
 mod net;
+#[cfg(target_family = "wasm")]
+mod picture_view;
 #[cfg(target_family = "wasm")]
 mod train_view;
 #[cfg(target_family = "wasm")]

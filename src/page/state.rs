@@ -202,8 +202,6 @@ pub enum Message {
     Worker(Envelope<Event>),
     /// The worker is dead.
     WorkerDead(String),
-    /// The visitor wants a dead worker started again.
-    StartAgain,
     /// Give up the job under way.
     Cancel,
     /// The worker has had time enough to give up this job.
@@ -358,10 +356,6 @@ impl State {
             Message::Downloaded { model, result } => self.downloaded(&model, result, &mut effects),
             Message::Worker(envelope) => self.hear(envelope, &mut effects),
             Message::WorkerDead(reason) => self.worker_died(&reason, &mut effects),
-            Message::StartAgain => {
-                self.deaths_in_a_row = 0;
-                self.start_worker(&mut effects);
-            }
             Message::Cancel => self.cancel(&mut effects),
             Message::CancelOverdue(number) => {
                 // Ending the worker always works, but a training in it would be lost.
@@ -513,6 +507,7 @@ impl State {
 
     fn start(&mut self, request: Request, effects: &mut Vec<Effect>) {
         self.give_up_job(effects);
+        self.wake_worker(effects);
         self.last_number += 1;
         self.request = Some(request.clone());
         self.stage = Stage::Busy;
@@ -715,11 +710,13 @@ impl State {
         let reason = reason.trim();
         let reason = if reason.is_empty() { "It gave no reason." } else { reason };
         if self.deaths_in_a_row > 1 {
-            self.worker = Worker::Dead(["The part that computes could not be started. ", reason].concat());
-            if self.job.take().is_some() {
-                self.stage = Stage::Failed("The part that computes could not be started. Your picture is kept.".into());
+            let text = ["The part that computes could not be started. ", reason].concat();
+            self.training.worker_gone(&text);
+            match self.job.take() {
+                Some(_) => self.stage = Stage::Failed([&text, " Your picture is kept."].concat()),
+                None => self.tell(text.clone(), true),
             }
-            self.training.worker_gone("The part that computes could not be started.");
+            self.worker = Worker::Dead(text);
             return;
         }
         let on_gpu = matches!(self.worker, Worker::Ready { backend: BackendName::Wgpu, .. });
@@ -753,6 +750,14 @@ impl State {
         }
     }
 
+    /// Gives a worker that was given up another chance.
+    fn wake_worker(&mut self, effects: &mut Vec<Effect>) {
+        if let Worker::Dead(_) = self.worker {
+            self.deaths_in_a_row = 0;
+            self.start_worker(effects);
+        }
+    }
+
     fn start_worker(&mut self, effects: &mut Vec<Effect>) {
         self.worker = Worker::Starting;
         self.cancelling = None;
@@ -780,6 +785,7 @@ impl State {
                 if let Err(problem) = self.training.config.check() {
                     self.training.fail(problem);
                 } else if !self.training.phase.is_active() {
+                    self.wake_worker(effects);
                     self.training.prepare();
                     effects.push(Effect::GatherTrainingData);
                 }

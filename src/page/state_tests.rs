@@ -236,7 +236,7 @@ fn a_worker_that_never_gets_ready_is_given_up() {
     assert!(!state.update(Message::WorkerDead("404".into())).contains(&Effect::StartWorker));
     assert!(matches!(&state.worker, Worker::Dead(text) if text.contains("404")));
     assert!(matches!(state.stage, Stage::Failed(_)));
-    assert!(state.update(Message::StartAgain).contains(&Effect::StartWorker));
+    assert!(state.update(Message::Retry).contains(&Effect::StartWorker), "another wish is another chance");
 }
 
 #[test]

@@ -274,6 +274,21 @@ impl Training {
         self.step > 0 && !matches!(self.phase, Phase::Gathering { .. } | Phase::Starting)
     }
 
+    /// Names of the two domains of the training that is shown.
+    pub fn domains(&self) -> [&str; 2] {
+        match self.phase {
+            Phase::Idle | Phase::Gathering { .. } => self.next_domains(),
+            _ => [&self.config.domain_a, &self.config.domain_b],
+        }
+    }
+
+    fn next_domains(&self) -> [&str; 2] {
+        match self.source {
+            Source::BuiltIn => ["flat", "3D"],
+            Source::Own => [&self.names[0], &self.names[1]],
+        }
+    }
+
     /// Seconds to the end, at the present speed.
     pub fn seconds_left(&self) -> f64 {
         self.config.steps.saturating_sub(self.step) as f64 / f64::from(self.steps_per_second)
@@ -294,10 +309,7 @@ impl Training {
         if !matches!(self.phase, Phase::Gathering { .. }) {
             return None;
         }
-        let [a, b] = match self.source {
-            Source::BuiltIn => ["flat", "3D"].map(String::from),
-            Source::Own => self.names.clone(),
-        };
+        let [a, b] = self.next_domains().map(String::from);
         let data = match (self.source, is_zip) {
             (Source::BuiltIn, _) => "Fluent Emoji, flat and 3D",
             (Source::Own, true) => self.zip.as_deref().unwrap_or("own pictures"),

@@ -1,0 +1,426 @@
+//! The page at work: messages change the state, effects are carried out, and each frame shows what changed.
+
+use std::{
+    cell::{Cell, RefCell},
+    collections::{HashMap, VecDeque},
+};
+
+use wasm_bindgen::JsCast;
+use wasm_bindgen_futures::spawn_local;
+use web_sys::{
+    AbortController, ClipboardEvent, DataTransfer, DragEvent, Element, Event, File, HtmlInputElement, Url,
+    UrlSearchParams,
+};
+
+use super::{
+    dom, intake, models, net,
+    state::{Effect, Message, Notice, Picture, Place, State},
+    train_view,
+    training::{Message as Train, Source},
+    view::View,
+};
+use crate::{
+    platform::worker_handle::{FromWorker, WorkerHandle},
+    protocol::{BackendName, Command, Input, TrainData},
+};
+
+/// The data set that comes with the page.
+const BUILT_IN: &str = "static/data/emoji.zip";
+/// Time in which a worker should have given up a job.
+const CANCEL_PATIENCE_MS: i32 = 2_000;
+
+struct App {
+    state: RefCell<State>,
+    view: RefCell<View>,
+    inbox: RefCell<VecDeque<Message>>,
+    is_updating: Cell<bool>,
+    is_frame_wanted: Cell<bool>,
+    worker: RefCell<Option<WorkerHandle>>,
+    downloads: RefCell<HashMap<String, AbortController>>,
+    piles: RefCell<[Vec<File>; 2]>,
+    zip: RefCell<Option<File>>,
+}
+
+thread_local! {
+    static APP: App = App {
+        state: RefCell::new(State::new(backend_asked_for())),
+        view: RefCell::default(),
+        inbox: RefCell::default(),
+        is_updating: Cell::new(false),
+        is_frame_wanted: Cell::new(false),
+        worker: RefCell::default(),
+        downloads: RefCell::default(),
+        piles: RefCell::default(),
+        zip: RefCell::default(),
+    };
+}
+
+/// Starts the page.
+pub fn start() {
+    std::panic::set_hook(Box::new(|info| {
+        let text = dom::create_text(
+            "p",
+            "notice notice--error",
+            &["This page met a bug. Please reload it. ", &info.to_string()].concat(),
+        );
+        dom::append(&dom::html("notices"), &[&text]);
+    }));
+    super::view::connect();
+    train_view::connect();
+    connect_files();
+    connect_address();
+    intake::connect_camera(|picture| send(Message::Pictures(vec![picture])));
+    spawn_worker();
+    with_worker(|worker| worker.send(Command::Start { backend: backend_asked_for() }));
+    spawn_local(list_models());
+    spawn_local(show_storage());
+    want_frame();
+}
+
+/// Tells the page what happened.
+pub fn send(message: Message) {
+    APP.with(|app| {
+        app.inbox.borrow_mut().push_back(message);
+        // A message that comes out of an effect waits for its turn.
+        if app.is_updating.replace(true) {
+            return;
+        }
+        loop {
+            let next = app.inbox.borrow_mut().pop_front();
+            let Some(message) = next else { break };
+            let effects = app.state.borrow_mut().update(message);
+            effects.into_iter().for_each(carry_out);
+        }
+        app.is_updating.set(false);
+    });
+    want_frame();
+}
+
+/// Shows the state at the next frame.
+pub fn want_frame() {
+    if APP.with(|app| app.is_frame_wanted.replace(true)) {
+        return;
+    }
+    let frame = wasm_bindgen::closure::Closure::once_into_js(|| {
+        APP.with(|app| {
+            app.is_frame_wanted.set(false);
+            app.view.borrow_mut().show(&app.state.borrow());
+        });
+    });
+    // Fails only without a window.
+    let _ = dom::window().request_animation_frame(frame.unchecked_ref());
+}
+
+/// Reads the state.
+pub fn read<T>(look: impl FnOnce(&State) -> T) -> T {
+    APP.with(|app| look(&app.state.borrow()))
+}
+
+/// Tells the visitor something.
+pub fn tell(text: impl Into<String>, is_error: bool) {
+    send(Message::Tell(Notice { text: text.into(), is_error }));
+}
+
+fn carry_out(effect: Effect) {
+    match effect {
+        Effect::StartWorker => spawn_worker(),
+        Effect::Send(command) => with_worker(|worker| worker.send(command)),
+        Effect::Download { model, file } => spawn_local(download_model(model, file)),
+        Effect::StopDownload(model) => {
+            if let Some(controller) = APP.with(|app| app.downloads.borrow_mut().remove(&model)) {
+                controller.abort();
+            }
+        }
+        Effect::WatchCancel(job) => dom::after(CANCEL_PATIENCE_MS, move || send(Message::CancelOverdue(job))),
+        Effect::GatherTrainingData => spawn_local(async {
+            let gathered = gather_training_data().await;
+            send(Message::Train(Train::Gathered(gathered)));
+            show_storage().await;
+        }),
+        Effect::SaveFile { name, bytes } => {
+            let saved = dom::blob(&bytes, "application/octet-stream").and_then(|blob| dom::save(&blob, &name));
+            if let Err(error) = saved {
+                tell([&name, " could not be saved: ", &dom::message_of(&error)].concat(), true);
+            }
+        }
+    }
+}
+
+fn spawn_worker() {
+    let spawned = WorkerHandle::spawn("./worker_loader.js", |from| match from {
+        FromWorker::Event(envelope) => send(Message::Worker(envelope)),
+        FromWorker::Dead(reason) => send(Message::WorkerDead(reason)),
+    });
+    let spawned = spawned.map_err(|error| {
+        let reason = dom::message_of(&error);
+        dom::after(0, move || send(Message::WorkerDead(reason)));
+    });
+    let old = APP.with(|app| app.worker.replace(spawned.ok()));
+    // It may be the old one's message that is being handled: it ends when that is over.
+    spawn_local(async move { drop(old) });
+}
+
+fn with_worker(action: impl FnOnce(&WorkerHandle)) {
+    APP.with(|app| {
+        if let Some(worker) = &*app.worker.borrow() {
+            action(worker);
+        }
+    });
+}
+
+/// What the address says after its question mark.
+fn parameter(name: &str) -> Option<String> {
+    let search = dom::window().location().search().ok()?;
+    UrlSearchParams::new_with_str(&search).ok()?.get(name)
+}
+
+fn backend_asked_for() -> Option<BackendName> {
+    parameter("backend").as_deref().and_then(BackendName::parse)
+}
+
+async fn list_models() {
+    let listed = match models_address() {
+        Ok(address) => net::fetch_text(&address).await.and_then(|json| models::parse_list(&json)),
+        Err(problem) => Err(problem),
+    };
+    send(Message::ModelsListed(listed));
+}
+
+/// Where the list of models is: `?models=` may name another one, on the same server only.
+fn models_address() -> Result<String, String> {
+    let Some(asked) = parameter("models") else { return Ok("static/models/models.json".into()) };
+    let location = dom::window().location();
+    let here = location.href().unwrap_or_default();
+    match Url::new_with_base(&asked, &here) {
+        Ok(url) if location.origin().is_ok_and(|origin| origin == url.origin()) => Ok(url.href()),
+        _ => Err("The list of models named in the address must be on the same server as this page.".into()),
+    }
+}
+
+async fn download_model(model: String, file: String) {
+    let controller = AbortController::new().ok();
+    let signal = controller.as_ref().map(AbortController::signal);
+    if let Some(controller) = controller {
+        APP.with(|app| app.downloads.borrow_mut().insert(model.clone(), controller));
+    }
+    let progress = |received, total| send(Message::Downloading { model: model.clone(), received, total });
+    let result = net::download(&file, signal.clone(), progress).await;
+    if signal.is_some_and(|signal| signal.aborted()) {
+        return;
+    }
+    APP.with(|app| app.downloads.borrow_mut().remove(&model));
+    send(Message::Downloaded { model, result });
+    show_storage().await;
+}
+
+/// Says how much is kept on this machine.
+pub async fn show_storage() {
+    let stored = net::stored_bytes().await;
+    let text = match stored {
+        0 => "No downloads are kept on this machine.".into(),
+        _ => ["Downloads kept on this machine: ", &super::format::bytes(stored), "."].concat(),
+    };
+    dom::text(&dom::html("storage"), &text);
+    dom::show(&dom::html("clear-storage"), stored > 0);
+}
+
+/// Fetches a sample and translates it.
+pub fn use_sample(address: String) {
+    spawn_local(async move {
+        match net::fetch_bytes(&address).await {
+            Ok(bytes) => {
+                let name = address.rsplit('/').next().unwrap_or(&address).to_owned();
+                let input = Input::File { name: name.clone() };
+                send(Message::Pictures(vec![Picture { name, input, bytes, sample: Some(address) }]));
+            }
+            Err(problem) => tell(problem, true),
+        }
+    });
+}
+
+type Gathered = Result<(TrainData, Vec<Vec<u8>>), String>;
+
+async fn gather_training_data() -> Gathered {
+    let progress = |done, total| send(Message::Train(Train::Gathering { done, total }));
+    if read(|state| state.training.source) == Source::BuiltIn {
+        let bytes = net::download(BUILT_IN, None, progress).await?;
+        return Ok((TrainData::Zip { name: "emoji.zip".into() }, vec![bytes]));
+    }
+    if let Some(zip) = APP.with(|app| app.zip.borrow().clone()) {
+        let bytes = intake::bytes(&zip).await?;
+        return Ok((TrainData::Zip { name: zip.name() }, vec![bytes]));
+    }
+    let [a, b] = APP.with(|app| app.piles.borrow().clone());
+    let total = (a.len() + b.len()) as u64;
+    let mut buffers = Vec::new();
+    for file in a.iter().chain(&b) {
+        buffers.push(intake::bytes(file).await?);
+        progress(buffers.len() as u64, Some(total));
+    }
+    let names = |files: &[File]| files.iter().map(File::name).collect();
+    Ok((TrainData::Piles { a: names(&a), b: names(&b) }, buffers))
+}
+
+/// Adds pictures to pile A (0) or B (1), or takes a zip for both.
+pub fn fill_pile(pile: usize, files: Vec<File>) {
+    if let Some(zip) = files.iter().find(|file| intake::has_ending(file, ".zip")) {
+        return take_zip(zip.clone());
+    }
+    let given = files.len();
+    let pictures: Vec<File> = files.into_iter().filter(intake::is_picture).collect();
+    if pictures.is_empty() && given > 0 {
+        return tell("There are no pictures among these files.", true);
+    }
+    let counts = APP.with(|app| {
+        app.zip.replace(None);
+        let mut piles = app.piles.borrow_mut();
+        piles[pile].extend(pictures);
+        [piles[0].len(), piles[1].len()]
+    });
+    send(Message::Train(Train::Piles(counts)));
+}
+
+/// Empties pile A (0) or B (1), and takes a zip back.
+pub fn empty_pile(pile: usize) {
+    APP.with(|app| app.piles.borrow_mut()[pile].clear());
+    fill_pile(pile, Vec::new());
+}
+
+fn take_zip(zip: File) {
+    let name = zip.name();
+    APP.with(|app| app.zip.replace(Some(zip)));
+    send(Message::Train(Train::Zip(Some(name))));
+}
+
+/// Takes files for the place where the visitor is; `pile` if they were dropped on one.
+fn take_files(files: Vec<File>, pile: Option<usize>) {
+    let (weights, files): (Vec<File>, Vec<File>) =
+        files.into_iter().partition(|file| intake::has_ending(file, ".safetensors"));
+    if let Some(weights) = weights.into_iter().next() {
+        spawn_local(async move {
+            match intake::bytes(&weights).await {
+                Ok(bytes) => send(Message::WeightFile { file: weights.name(), bytes }),
+                Err(problem) => tell(problem, true),
+            }
+        });
+    }
+    if files.is_empty() {
+        return;
+    }
+    match (read(|state| state.place), pile) {
+        (Place::Train, Some(pile)) => fill_pile(pile, files),
+        (Place::Train, None) => match files.into_iter().find(|file| intake::has_ending(file, ".zip")) {
+            Some(zip) => take_zip(zip),
+            None => {
+                send(Message::Train(Train::UseSource(Source::Own)));
+                tell("Drop pictures on A or on B.", false);
+            }
+        },
+        (Place::Translate, _) => spawn_local(take_pictures(files)),
+    }
+}
+
+async fn take_pictures(files: Vec<File>) {
+    let mut pictures = Vec::new();
+    for file in &files {
+        if !intake::is_picture(file) {
+            tell([&file.name(), " is neither a picture nor a weight file (.safetensors)."].concat(), true);
+            continue;
+        }
+        match intake::picture(file).await {
+            Ok(picture) => pictures.push(picture),
+            Err(problem) => tell(problem, true),
+        }
+    }
+    send(Message::Pictures(pictures));
+}
+
+/// Files that come by the file dialog, by drag and drop, and by paste.
+fn connect_files() {
+    dom::on_click("choose", || dom::html("file").click());
+    connect_input("file", |files| take_files(files, None));
+    for (pile, name) in ["a", "b"].into_iter().enumerate() {
+        for (button, input) in [("add-", "files-"), ("folder-", "folder-files-")] {
+            let input = [input, name].concat();
+            connect_input(&input, move |files| fill_pile(pile, files));
+            dom::on_click(&[button, name].concat(), move || dom::html(&input).click());
+        }
+        dom::on_click(&["empty-", name].concat(), move || empty_pile(pile));
+    }
+
+    let document = dom::document();
+    dom::on(&document, "paste", |event: ClipboardEvent| {
+        let files = event.clipboard_data().map(|data| intake::files(data.files())).unwrap_or_default();
+        if !files.is_empty() {
+            event.prevent_default();
+            take_files(files, None);
+        }
+    });
+    dom::on(&document, "dragover", |event: DragEvent| {
+        if brings_files(event.data_transfer().as_ref()) {
+            event.prevent_default();
+            show_drop(true, pile_under(&event));
+        }
+    });
+    dom::on(&document, "dragleave", |event: DragEvent| {
+        // Only leaving the window has nowhere to go to.
+        if event.related_target().is_none() {
+            show_drop(false, None);
+        }
+    });
+    dom::on(&document, "drop", |event: DragEvent| {
+        show_drop(false, None);
+        let Some(transfer) = event.data_transfer().filter(|transfer| brings_files(Some(transfer))) else { return };
+        event.prevent_default();
+        let pile = pile_under(&event);
+        let files = intake::dropped(&transfer);
+        spawn_local(async move { take_files(files.await, pile) });
+    });
+}
+
+fn connect_input(id: &str, take: impl Fn(Vec<File>) + 'static) {
+    let input: HtmlInputElement = dom::by_id(id);
+    dom::on(&input.clone(), "change", move |_: Event| {
+        take(intake::files(input.files()));
+        // So that the same file can be given again.
+        input.set_value("");
+    });
+}
+
+fn brings_files(transfer: Option<&DataTransfer>) -> bool {
+    transfer.is_some_and(|transfer| transfer.types().iter().any(|kind| kind == "Files"))
+}
+
+fn pile_under(event: &DragEvent) -> Option<usize> {
+    let target: Element = event.target()?.dyn_into().ok()?;
+    target.closest(".pile").ok()??.get_attribute("data-pile")?.parse().ok()
+}
+
+/// Shows where a drop would go.
+fn show_drop(is_dragging: bool, pile: Option<usize>) {
+    let in_translate = read(|state| state.place) == Place::Translate;
+    dom::show(&dom::html("drop-overlay"), is_dragging && in_translate);
+    for (index, id) in ["pile-a", "pile-b"].into_iter().enumerate() {
+        // Fails only for names with odd characters.
+        let _ = dom::html(id).toggle_attribute_with_force("data-over", pile == Some(index));
+    }
+}
+
+/// The two places have addresses, so that going back works.
+fn connect_address() {
+    let go = || {
+        let place = match dom::window().location().hash().as_deref() {
+            Ok("#train") => Place::Train,
+            _ => Place::Translate,
+        };
+        send(Message::Go(place));
+    };
+    dom::on(&dom::window(), "hashchange", move |_: Event| go());
+    go();
+    dom::on(&dom::window(), "resize", |_: Event| {
+        APP.with(|app| app.view.borrow_mut().forget_sizes());
+        want_frame();
+    });
+    // For tests: a page must survive a worker that dies, so there has to be a way to kill it.
+    dom::on(&dom::document(), "cyclegan:crash", |_: Event| with_worker(|worker| worker.send(Command::Crash)));
+}

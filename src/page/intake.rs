@@ -1,0 +1,187 @@
+//! How pictures and files come in: chosen, dropped (folders too), pasted, or taken with the camera.
+
+use js_sys::Uint8Array;
+use wasm_bindgen::{JsCast, JsValue};
+use wasm_bindgen_futures::JsFuture;
+use web_sys::{
+    DataTransfer, File, FileList, FileSystemDirectoryEntry, FileSystemEntry, FileSystemFileEntry, HtmlButtonElement,
+    HtmlCanvasElement, HtmlDialogElement, HtmlVideoElement, MediaStream, MediaStreamConstraints, MediaStreamTrack,
+};
+
+use super::{dom, state::Picture};
+use crate::protocol::Input;
+
+/// The files of a list.
+pub fn files(list: Option<FileList>) -> Vec<File> {
+    let Some(list) = list else { return Vec::new() };
+    (0..list.length()).filter_map(|index| list.get(index)).collect()
+}
+
+/// Whether a file is meant to be a picture, by its type or, where the system knows none, by its name.
+pub fn is_picture(file: &File) -> bool {
+    let extensions = ["jpg", "jpeg", "png", "webp", "gif", "bmp", "tif", "tiff"];
+    let name = file.name().to_lowercase();
+    file.type_().starts_with("image/") || name.rsplit('.').next().is_some_and(|end| extensions.contains(&end))
+}
+
+/// Whether the file's name ends like that (in lower case, with its dot).
+pub fn has_ending(file: &File, ending: &str) -> bool {
+    file.name().to_lowercase().ends_with(ending)
+}
+
+/// The bytes of a file; the error is a sentence.
+pub async fn bytes(file: &File) -> Result<Vec<u8>, String> {
+    let buffer = JsFuture::from(file.array_buffer()).await;
+    let buffer = buffer.map_err(|error| {
+        [&file.name(), " could not be read (", &dom::message_of(&error), "). Please give it again."].concat()
+    })?;
+    Ok(Uint8Array::new(&buffer).to_vec())
+}
+
+/// A file as a picture to translate.
+pub async fn picture(file: &File) -> Result<Picture, String> {
+    let name = file.name();
+    Ok(Picture { input: Input::File { name: name.clone() }, name, bytes: bytes(file).await?, sample: None })
+}
+
+/// All files that were dropped, those in dropped folders too. Call it while the event is being handled:
+/// the entries are taken at once, the rest is read later.
+pub fn dropped(transfer: &DataTransfer) -> impl Future<Output = Vec<File>> + 'static {
+    let items = transfer.items();
+    let entries = (0..items.length())
+        .filter_map(|index| items.get(index))
+        .filter_map(|item| item.webkit_get_as_entry().ok().flatten())
+        .collect::<Vec<_>>();
+    let plain = files(transfer.files());
+    async move {
+        if !entries.iter().any(FileSystemEntry::is_directory) {
+            return plain;
+        }
+        let mut found = Vec::new();
+        let mut left = entries;
+        left.reverse();
+        while let Some(entry) = left.pop() {
+            if let Some(directory) = entry.dyn_ref::<FileSystemDirectoryEntry>() {
+                left.extend(children(directory).await);
+            } else if let Ok(entry) = entry.dyn_into::<FileSystemFileEntry>()
+                && let Some(file) = file_of(&entry).await
+            {
+                found.push(file);
+            }
+        }
+        found
+    }
+}
+
+async fn file_of(entry: &FileSystemFileEntry) -> Option<File> {
+    let promise = js_sys::Promise::new(&mut |resolve, reject| {
+        entry.file_with_callback_and_callback(&resolve, &reject);
+    });
+    JsFuture::from(promise).await.ok()?.dyn_into().ok()
+}
+
+/// The entries of one folder, of which the browser tells at most a hundred at a time.
+async fn children(directory: &FileSystemDirectoryEntry) -> Vec<FileSystemEntry> {
+    let reader = directory.create_reader();
+    let mut all = Vec::new();
+    loop {
+        let promise = js_sys::Promise::new(&mut |resolve, reject| {
+            if let Err(error) = reader.read_entries_with_callback_and_callback(&resolve, &reject) {
+                // A promise that is settled already ignores this.
+                let _ = reject.call1(&JsValue::NULL, &error);
+            }
+        });
+        let Ok(part) = JsFuture::from(promise).await else { return all };
+        let before = all.len();
+        all.extend(js_sys::Array::from(&part).iter().filter_map(|entry| entry.dyn_into().ok()));
+        if all.len() == before {
+            return all;
+        }
+    }
+}
+
+/// Connects the camera's dialog; `taken` gets each picture.
+pub fn connect_camera(taken: impl Fn(Picture) + 'static) {
+    dom::on_click("camera", || wasm_bindgen_futures::spawn_local(open_camera()));
+    dom::on_click("camera-cancel", || dialog().close());
+    dom::on(&dialog(), "close", |_: web_sys::Event| stop_camera());
+    dom::on(&video(), "loadeddata", |_: web_sys::Event| {
+        dom::by_id::<HtmlButtonElement>("camera-take").set_disabled(false);
+    });
+    dom::on_click("camera-take", move || {
+        if let Ok(picture) = take() {
+            taken(picture);
+        }
+        dialog().close();
+    });
+}
+
+fn dialog() -> HtmlDialogElement {
+    dom::by_id("camera-dialog")
+}
+
+fn video() -> HtmlVideoElement {
+    dom::by_id("camera-video")
+}
+
+async fn open_camera() {
+    let text = dom::html("camera-text");
+    dom::text(&text, "Waiting for the camera…");
+    dom::by_id::<HtmlButtonElement>("camera-take").set_disabled(true);
+    if dialog().show_modal().is_err() {
+        return;
+    }
+    match camera_stream().await {
+        // Closed while the browser was asking.
+        Ok(stream) if !dialog().open() => stop(&stream),
+        Ok(stream) => {
+            video().set_src_object(Some(&stream));
+            dom::text(&text, "");
+        }
+        Err(error) => {
+            let name = js_sys::Reflect::get(&error, &"name".into()).ok().and_then(|name| name.as_string());
+            let reason = match name.as_deref() {
+                Some("NotAllowedError") => "The camera may not be used. Allow it in the browser, then try again.",
+                Some("NotFoundError") => "There is no camera on this machine.",
+                Some("NotReadableError") => "Another program uses the camera.",
+                _ => "This browser gives no camera to this page.",
+            };
+            dom::text(&text, reason);
+        }
+    }
+}
+
+async fn camera_stream() -> Result<MediaStream, JsValue> {
+    let constraints = MediaStreamConstraints::new();
+    constraints.set_video(&true.into());
+    // On insecure pages there is no such property, and reading it throws.
+    let devices = js_sys::Reflect::get(&dom::window().navigator(), &"mediaDevices".into())?;
+    let devices: web_sys::MediaDevices = devices.dyn_into()?;
+    JsFuture::from(devices.get_user_media_with_constraints(&constraints)?).await?.dyn_into()
+}
+
+fn stop_camera() {
+    if let Some(stream) = video().src_object() {
+        stop(&stream);
+    }
+    video().set_src_object(None);
+}
+
+fn stop(stream: &MediaStream) {
+    for track in stream.get_tracks() {
+        track.unchecked_into::<MediaStreamTrack>().stop();
+    }
+}
+
+/// What the camera shows now.
+fn take() -> Result<Picture, JsValue> {
+    let video = video();
+    let (width, height) = (video.video_width(), video.video_height());
+    let canvas: HtmlCanvasElement = dom::create("canvas");
+    canvas.set_width(width);
+    canvas.set_height(height);
+    let context = dom::context(&canvas)?;
+    context.draw_image_with_html_video_element(&video, 0.0, 0.0)?;
+    let pixels = context.get_image_data(0, 0, width as i32, height as i32)?.data().0;
+    Ok(Picture { name: "camera.png".into(), input: Input::Pixels { width, height }, bytes: pixels, sample: None })
+}

@@ -1,0 +1,328 @@
+//! Shows the Train place.
+
+use web_sys::{
+    Event, HtmlButtonElement, HtmlCanvasElement, HtmlElement, HtmlFieldSetElement, HtmlInputElement, HtmlOptionElement,
+    HtmlSelectElement,
+};
+
+use super::{
+    app::send,
+    chart, dom, format,
+    history::CURVES,
+    state::Message,
+    training::{Field, Message as Train, Phase, Preview, Source, Training},
+    view,
+};
+use crate::{config::PRESETS, protocol::Direction};
+
+/// The kinds of preview pictures, in the order of the columns.
+const COLUMNS: [&str; 6] = ["real_a", "fake_b", "rec_a", "real_b", "fake_a", "rec_b"];
+/// The curves are drawn at most this often.
+const CHART_PAUSE_MS: f64 = 250.0;
+
+/// What is on the screen now.
+#[derive(Default)]
+pub struct TrainView {
+    preview: Option<(u64, usize)>,
+    drawn: Option<(u64, f64)>,
+    drawn_at: f64,
+    skipped: usize,
+}
+
+/// Connects the controls of the Train place.
+pub fn connect() {
+    let select: HtmlSelectElement = dom::by_id("preset");
+    for preset in PRESETS {
+        let option: HtmlOptionElement = dom::create("option");
+        option.set_value(preset.name);
+        option.set_text(preset.label);
+        dom::append(&select, &[&option]);
+    }
+    dom::on(&select.clone(), "change", move |_: Event| send(Message::Train(Train::Preset(select.value()))));
+    for (id, source) in [("source-builtin", Source::BuiltIn), ("source-own", Source::Own)] {
+        dom::on(&dom::html(id), "change", move |_: Event| send(Message::Train(Train::UseSource(source))));
+    }
+    for (id, second) in [("name-a", false), ("name-b", true)] {
+        let input: HtmlInputElement = dom::by_id(id);
+        dom::on(&input.clone(), "input", move |_: Event| {
+            send(Message::Train(Train::Name(second, input.value().trim().to_owned())));
+        });
+    }
+    for (field, id) in Field::ALL {
+        let input: HtmlInputElement = dom::by_id(id);
+        dom::on(&input.clone(), "change", move |_: Event| {
+            let value = match field {
+                Field::Flip => f64::from(u8::from(input.checked())),
+                _ => input.value_as_number(),
+            };
+            send(Message::Train(Train::Set(field, value)));
+        });
+    }
+    let smoothing: HtmlInputElement = dom::by_id("smoothing");
+    dom::on(&smoothing.clone(), "input", move |_: Event| {
+        send(Message::Train(Train::Smoothing(smoothing.value_as_number() / 100.0)));
+    });
+    let buttons = [
+        ("train-start", Train::Start),
+        ("train-pause", Train::Pause),
+        ("train-resume", Train::Resume),
+        ("train-stop", Train::Stop),
+        ("use-ab", Train::Use(Direction::AtoB)),
+        ("use-ba", Train::Use(Direction::BtoA)),
+        ("export-ab", Train::Save(Direction::AtoB)),
+        ("export-ba", Train::Save(Direction::BtoA)),
+    ];
+    for (id, message) in buttons {
+        dom::on_click(id, move || send(Message::Train(message.clone())));
+    }
+}
+
+impl TrainView {
+    /// Shows the Train place.
+    pub fn show(&mut self, training: &Training) {
+        show_settings(training);
+        show_piles(training);
+        show_actions(training);
+        show_captions(training);
+        show_generators(training);
+        self.show_stage(training);
+        self.show_skipped(training);
+        self.show_charts(training);
+    }
+
+    /// The window has another size.
+    pub fn forget_sizes(&mut self) {
+        self.drawn = None;
+        self.drawn_at = 0.0;
+    }
+
+    fn show_stage(&mut self, training: &Training) {
+        let has_preview = !training.preview.cells.is_empty();
+        dom::show(&dom::html("train-empty"), !has_preview);
+        dom::show(&dom::html("preview-scroll"), has_preview);
+        let gathering: web_sys::HtmlProgressElement = dom::by_id("train-gathering");
+        dom::show(&gathering, matches!(training.phase, Phase::Gathering { .. } | Phase::Starting));
+        let (text, fraction) = match &training.phase {
+            Phase::Gathering { done, total } if training.source == Source::BuiltIn => (
+                ["Downloading the pictures: ", &view::download_text(*done, *total), "."].concat(),
+                view::share(*done, *total),
+            ),
+            Phase::Gathering { done, total } => ("Reading the pictures…".into(), view::share(*done, *total)),
+            Phase::Starting => ("Setting up the networks…".into(), None),
+            Phase::Running | Phase::Paused => ("The first previews come soon.".into(), None),
+            _ => {
+                let [a, b] = training.domains();
+                let text = ["Two generators learn to turn ", a, " into ", b, " and back. Start, and watch them here."];
+                (text.concat(), None)
+            }
+        };
+        dom::text(&dom::html("train-empty-text"), &text);
+        view::show_progress(&gathering, fraction);
+
+        let key = (training.preview.step, training.preview.cells.len());
+        if has_preview && self.preview != Some(key) {
+            self.preview = Some(key);
+            show_preview(&training.preview, training.domains());
+        }
+    }
+
+    fn show_skipped(&mut self, training: &Training) {
+        let count = training.skipped.len();
+        if self.skipped == count {
+            return;
+        }
+        self.skipped = count;
+        dom::show(&dom::html("skipped"), count > 0);
+        let title = if count == 1 { " picture could not be used" } else { " pictures could not be used" };
+        dom::text(&dom::html("skipped-title"), &[&count.to_string(), title].concat());
+        let list = dom::html("skipped-list");
+        list.set_text_content(None);
+        for (file, reason) in &training.skipped {
+            dom::append(&list, &[&dom::create_text("li", "", &[file, ": ", reason].concat())]);
+        }
+    }
+
+    fn show_charts(&mut self, training: &Training) {
+        let key = (training.step, training.smoothing);
+        if self.drawn == Some(key) && !training.history.is_empty() {
+            return;
+        }
+        let now = dom::window().performance().map_or(f64::MAX, |clock| clock.now());
+        let wait = self.drawn_at + CHART_PAUSE_MS - now;
+        if wait > 0.0 && self.drawn.is_some() {
+            dom::after(wait as i32 + 1, super::app::want_frame);
+            return;
+        }
+        self.drawn = Some(key);
+        self.drawn_at = now;
+        let [a, b] = training.domains();
+        let ways = [[a, " → ", b].concat(), [b, " → ", a].concat()];
+        for (id, way) in ["legend-ab", "legend-ba"].iter().zip(&ways) {
+            dom::text(&dom::html(id), way);
+        }
+        for (index, name) in CURVES.iter().enumerate() {
+            let number = index.to_string();
+            let svg: web_sys::Element = dom::by_id(&["chart-", &number].concat());
+            let curves = [0, 1].map(|way| training.history.curve(index, way, training.smoothing));
+            let last = |way: usize| curves[way].last().map(|(_, value)| format::short(*value)).unwrap_or_default();
+            let [ab, ba] = [last(0), last(1)];
+            let now = if training.history.is_empty() { String::new() } else { [&ab, " / ", &ba].concat() };
+            dom::text(&dom::html(&["chart-now-", &number].concat()), &now);
+            let label = [*name, " loss. ", &ways[0], ": ", &ab, ". ", &ways[1], ": ", &ba, "."].concat();
+            dom::attribute(&svg, "aria-label", if now.is_empty() { name } else { &label });
+            chart::draw(&svg, &curves, training.config.steps as f64);
+        }
+    }
+}
+
+fn show_settings(training: &Training) {
+    let is_active = training.phase.is_active();
+    let config = &training.config;
+    dom::by_id::<HtmlFieldSetElement>("train-source").set_disabled(is_active);
+    let source = if training.source == Source::BuiltIn { "source-builtin" } else { "source-own" };
+    dom::by_id::<HtmlInputElement>(source).set_checked(true);
+    let select: HtmlSelectElement = dom::by_id("preset");
+    select.set_disabled(is_active);
+    if select.value() != config.preset {
+        select.set_value(&config.preset);
+    }
+    let about = PRESETS.iter().find(|preset| preset.name == config.preset).map_or("", |preset| preset.about);
+    dom::text(&dom::html("preset-about"), about);
+    let focused = dom::document().active_element().map(|element| element.id()).unwrap_or_default();
+    for (field, id) in Field::ALL {
+        let input: HtmlInputElement = dom::by_id(id);
+        input.set_disabled(is_active);
+        let value = field.get(config);
+        if field == Field::Flip {
+            input.set_checked(value != 0.0);
+        } else if focused != id && input.value_as_number() != value {
+            input.set_value_as_number(value);
+        }
+    }
+}
+
+fn show_piles(training: &Training) {
+    dom::show(&dom::html("piles"), training.source == Source::Own);
+    for (pile, name) in ["a", "b"].into_iter().enumerate() {
+        let count = training.piles[pile];
+        let text = match (&training.zip, count) {
+            (Some(zip), _) => ["From ", zip].concat(),
+            (None, 0) => "Drop pictures or a folder".into(),
+            (None, 1) => "1 picture".into(),
+            (None, count) => [&count.to_string(), " pictures"].concat(),
+        };
+        dom::text(&dom::html(&["count-", name].concat()), &text);
+        let is_full = count > 0 || training.zip.is_some();
+        dom::show(&dom::html(&["empty-", name].concat()), is_full);
+        // Fails only for names with odd characters.
+        let _ = dom::html(&["pile-", name].concat()).toggle_attribute_with_force("data-full", is_full);
+    }
+}
+
+fn show_actions(training: &Training) {
+    let phase = &training.phase;
+    let buttons = [
+        ("train-start", !phase.is_active()),
+        ("train-pause", *phase == Phase::Running),
+        ("train-resume", *phase == Phase::Paused),
+        ("train-stop", phase.is_active()),
+    ];
+    let focused = dom::document().active_element().map(|element| element.id()).unwrap_or_default();
+    for (id, visible) in buttons {
+        dom::show(&dom::html(id), visible);
+    }
+    let start: HtmlButtonElement = dom::by_id("train-start");
+    start.set_disabled(training.missing().is_some());
+    dom::text(&start, if matches!(phase, Phase::Ended { .. }) { "Train again" } else { "Start training" });
+    // Fails only for names with spaces.
+    let _ = dom::html("train-resume").class_list().toggle_with_force("button--main", true);
+    dom::by_id::<HtmlButtonElement>("train-stop").set_disabled(*phase == Phase::Stopping);
+    // Whoever pressed a button that is gone stands on the one that came in its place.
+    if let Some((gone, _)) = buttons.iter().find(|(id, visible)| *id == focused && !visible) {
+        let next = match (*gone, phase) {
+            ("train-pause", Phase::Paused) => "train-resume",
+            ("train-resume", Phase::Running) => "train-pause",
+            (_, phase) if phase.is_active() => "train-stop",
+            _ => "train-start",
+        };
+        let _ = dom::html(next).focus();
+    }
+}
+
+fn show_captions(training: &Training) {
+    let (title, caption) = match &training.phase {
+        Phase::Idle => ("Ready to train", training.missing().unwrap_or_default().into()),
+        Phase::Gathering { .. } | Phase::Starting => ("Getting ready", String::new()),
+        Phase::Running => ("Training", progress_text(training, true)),
+        Phase::Paused => ("Paused", progress_text(training, false)),
+        Phase::Stopping => ("Stopping after this step", progress_text(training, false)),
+        Phase::Ended { trouble: Some(trouble) } => ("That did not work", trouble.clone()),
+        Phase::Ended { trouble: None } if training.step >= training.config.steps => {
+            ("Done", progress_text(training, false))
+        }
+        Phase::Ended { trouble: None } => ("Stopped", progress_text(training, false)),
+    };
+    dom::text(&dom::html("train-title"), title);
+    dom::text(&dom::html("train-caption"), &caption);
+    let share = training.step as f64 / training.config.steps.max(1) as f64;
+    view::show_progress(&dom::by_id("train-progress"), Some(share));
+}
+
+fn progress_text(training: &Training, is_running: bool) -> String {
+    let mut parts = vec![
+        ["Step ", &format::grouped(training.step), " of ", &format::grouped(training.config.steps)].concat(),
+        ["epoch ", &training.epoch.to_string()].concat(),
+    ];
+    let speed = f64::from(training.steps_per_second);
+    if is_running && speed > 0.0 {
+        let digits = if speed < 10.0 { 2 } else { 0 };
+        parts.push([&format::decimal(speed, digits), " steps/s"].concat());
+        parts.push([&format::duration(training.seconds_left()), " left"].concat());
+    }
+    if training.begun.images_a > 0 {
+        let (a, b) = (training.begun.images_a.into(), training.begun.images_b.into());
+        parts.push([&format::grouped(a), " + ", &format::grouped(b), " pictures"].concat());
+    }
+    parts.join(" · ")
+}
+
+fn show_generators(training: &Training) {
+    dom::show(&dom::html("generators"), training.has_generators());
+    let [a, b] = training.domains();
+    dom::text(&dom::html("generator-ab"), &[a, " → ", b].concat());
+    dom::text(&dom::html("generator-ba"), &[b, " → ", a].concat());
+}
+
+/// Fills the grid of previews: a row a sample, a column a kind.
+fn show_preview(preview: &Preview, [a, b]: [&str; 2]) {
+    let head = dom::html("preview-head");
+    head.set_text_content(None);
+    let to_b = ["→ ", b].concat();
+    let to_a = ["→ ", a].concat();
+    for text in [a, &to_b, "and back", b, &to_a, "and back"] {
+        let cell = dom::create_text("th", "", text);
+        dom::attribute(&cell, "scope", "col");
+        dom::append(&head, &[&cell]);
+    }
+    let rows = preview.cells.iter().map(|cell| cell.row + 1).max().unwrap_or(0);
+    dom::property(&dom::html("train-stage"), "--rows", &rows.to_string());
+    let body = dom::html("preview-body");
+    body.set_text_content(None);
+    for row in 0..rows {
+        let line: HtmlElement = dom::create("tr");
+        for kind in COLUMNS {
+            let entry: HtmlElement = dom::create("td");
+            let found =
+                preview.cells.iter().zip(&preview.pixels).find(|(cell, _)| cell.row == row && cell.kind == kind);
+            if let Some((cell, pixels)) = found {
+                let canvas: HtmlCanvasElement = dom::create("canvas");
+                dom::attribute(&canvas, "role", "img");
+                dom::attribute(&canvas, "aria-label", &[kind, ", sample ", &(row + 1).to_string()].concat());
+                dom::paint(&canvas, cell.width, cell.height, pixels);
+                dom::append(&entry, &[&canvas]);
+            }
+            dom::append(&line, &[&entry]);
+        }
+        dom::append(&body, &[&line]);
+    }
+}

@@ -1,0 +1,392 @@
+//! Shows the state: the frame of the page and the Translate place. Only what changed is touched.
+
+use web_sys::{Element, Event, HtmlButtonElement, HtmlCanvasElement, HtmlElement, HtmlProgressElement};
+
+use super::{
+    app::{self, send},
+    cards::Cards,
+    dom, format,
+    models::Status,
+    picture_view::PictureView,
+    state::{Done, Message, Place, Purpose, Stage, State, Worker},
+    train_view::TrainView,
+};
+use crate::protocol::Stage as Part;
+
+/// Buttons of the Translate place that come and go.
+const ACTIONS: [&str; 7] = ["camera", "choose", "back-again", "save", "smaller", "retry", "cancel"];
+
+/// What is on the screen now.
+#[derive(Default)]
+pub struct View {
+    place: Option<Place>,
+    notices: Vec<super::state::Notice>,
+    cards: Cards,
+    picture: PictureView,
+    train: TrainView,
+    samples: Vec<String>,
+    results: Vec<u32>,
+    file_name: String,
+}
+
+/// Connects the controls of the Translate place.
+pub fn connect() {
+    dom::on_click("cancel", || send(Message::Cancel));
+    dom::on_click("retry", || send(Message::Retry));
+    dom::on_click("smaller", || send(Message::TranslateSmaller));
+    dom::on_click("back-again", || send(Message::BackAgain));
+    dom::on_click("clear-storage", || {
+        wasm_bindgen_futures::spawn_local(async {
+            super::net::clear_store().await;
+            app::show_storage().await;
+        });
+    });
+    for (id, back) in [("side-result", false), ("side-back", true)] {
+        dom::on(&dom::html(id), "change", move |_: Event| send(Message::ShowBack(back)));
+    }
+    super::cards::connect();
+    super::picture_view::connect();
+}
+
+impl View {
+    /// Shows the state.
+    pub fn show(&mut self, state: &State) {
+        self.show_frame(state);
+        self.show_notices(state);
+        match state.place {
+            Place::Translate => {
+                self.cards.show(state);
+                self.picture.show(state);
+                self.show_stage(state);
+                self.show_strip(state);
+            }
+            Place::Train => self.train.show(&state.training),
+        }
+    }
+
+    /// The window has another size: what was measured is void.
+    pub fn forget_sizes(&mut self) {
+        self.train.forget_sizes();
+    }
+
+    fn show_frame(&mut self, state: &State) {
+        let (kind, name, note) = match &state.worker {
+            Worker::Starting => ("starting", "Starting…", None),
+            Worker::Ready { device, note, .. } => ("ready", device.as_str(), note.as_deref()),
+            Worker::Dead(_) => ("dead", "Not running", None),
+        };
+        let device = dom::html("device");
+        dom::attribute(&device, "data-state", kind);
+        dom::attribute(&device, "title", name);
+        dom::text(&dom::html("device-name"), name);
+        let device_note = dom::html("device-note");
+        dom::show(&device_note, note.is_some());
+        dom::text(&device_note, note.unwrap_or_default());
+
+        if self.place == Some(state.place) {
+            return;
+        }
+        let places = [(Place::Translate, "translate"), (Place::Train, "train")];
+        for (place, name) in places {
+            let is_here = place == state.place;
+            dom::show(&dom::html(&["place-", name].concat()), is_here);
+            let link = dom::html(&["go-", name].concat());
+            if is_here {
+                dom::attribute(&link, "aria-current", "page");
+            } else {
+                let _ = link.remove_attribute("aria-current");
+            }
+            if is_here && self.place.is_some() {
+                // Fails only on a page that is being left.
+                let _ = dom::window().location().set_hash(name);
+                dom::window().scroll_to_with_x_and_y(0.0, 0.0);
+            }
+        }
+        self.place = Some(state.place);
+    }
+
+    fn show_notices(&mut self, state: &State) {
+        if self.notices == state.notices {
+            return;
+        }
+        self.notices.clone_from(&state.notices);
+        let list = dom::html("notices");
+        list.set_text_content(None);
+        for (index, notice) in state.notices.iter().enumerate() {
+            let class = if notice.is_error { "notice notice--error" } else { "notice" };
+            let item = dom::create_text("div", class, "");
+            let text = dom::create_text("p", "", &notice.text);
+            let close: HtmlButtonElement = dom::create("button");
+            close.set_type("button");
+            close.set_class_name("button button--icon");
+            dom::attribute(&close, "aria-label", "Close this message");
+            close.set_inner_html(r##"<svg class="icon" aria-hidden="true"><use href="#icon-close"/></svg>"##);
+            dom::on(&close, "click", move |_: Event| send(Message::Dismiss(index)));
+            dom::append(&item, &[&text, &close]);
+            dom::append(&list, &[&item]);
+        }
+    }
+
+    fn show_stage(&mut self, state: &State) {
+        let kind = match &state.stage {
+            Stage::Example if self.picture.has_example() => "example",
+            Stage::Example => "empty",
+            Stage::Busy => "busy",
+            Stage::Done { .. } => "done",
+            Stage::Failed(_) => "failed",
+            Stage::TooLarge { .. } | Stage::Cancelled => "message",
+        };
+        dom::attribute(&dom::html("stage"), "data-state", kind);
+        dom::show(&dom::html("panel-empty"), kind == "empty");
+        show_busy(state);
+        show_message(state);
+
+        let done = match state.stage {
+            Stage::Done { number, back } => state.done(number).map(|done| (done, back)),
+            _ => None,
+        };
+        dom::show(&dom::html("sides"), done.is_some_and(|(done, _)| done.back.is_some()));
+        if let Some((_, back)) = done {
+            let side: web_sys::HtmlInputElement = dom::by_id(if back { "side-back" } else { "side-result" });
+            side.set_checked(true);
+        }
+        let (title, caption) = captions(state, done, kind == "example");
+        dom::text(&dom::html("caption-title"), &title);
+        dom::text(&dom::html("caption"), &caption);
+        self.file_name = done.map(|(done, back)| file_name(done, back)).unwrap_or_default();
+        dom::attribute(&dom::html("save"), "data-file", &self.file_name);
+        show_actions(state, done);
+    }
+
+    fn show_strip(&mut self, state: &State) {
+        let chosen = state.chosen_model();
+        let samples = chosen.map(|model| model.listed.samples.as_slice()).unwrap_or_default();
+        // A model without samples of its own lends itself to all of them.
+        let samples = match chosen {
+            Some(model) if model.origin != super::models::Origin::Listed => {
+                state.models.iter().flat_map(|model| &model.listed.samples).cloned().collect()
+            }
+            _ => samples.to_vec(),
+        };
+        if self.samples != samples {
+            let list = dom::html("samples");
+            list.set_text_content(None);
+            for address in &samples {
+                dom::append(&list, &[&sample_thumb(address)]);
+            }
+            self.samples = samples;
+        }
+        dom::show(&dom::html("samples-part"), !self.samples.is_empty());
+        let current = state.request.as_ref().and_then(|request| request.picture.sample.as_deref());
+        press(&dom::html("samples"), current.filter(|_| state.stage != Stage::Example));
+
+        let numbers: Vec<u32> = state.results.iter().rev().map(|done| done.number).collect();
+        if self.results != numbers {
+            let list = dom::html("results");
+            // New ones come first; what is there already stays, with its focus.
+            for done in &state.results {
+                if !self.results.contains(&done.number) {
+                    let _ = list.prepend_with_node_1(&result_thumb(done));
+                }
+            }
+            while list.child_element_count() as usize > numbers.len() {
+                let Some(last) = list.last_element_child() else { break };
+                last.remove();
+            }
+            self.results = numbers;
+        }
+        dom::show(&dom::html("results-part"), !self.results.is_empty());
+        let current = match state.stage {
+            Stage::Done { number, .. } => Some(number.to_string()),
+            _ => None,
+        };
+        press(&dom::html("results"), current.as_deref());
+    }
+}
+
+/// Marks the button in `list` whose `data-key` is `key`, and no other.
+fn press(list: &Element, key: Option<&str>) {
+    let children = list.children();
+    for button in (0..children.length()).filter_map(|index| children.item(index)?.first_element_child()) {
+        let is_it = key.is_some() && button.get_attribute("data-key").as_deref() == key;
+        dom::attribute(&button, "aria-pressed", if is_it { "true" } else { "false" });
+    }
+}
+
+fn thumb(key: &str, label: &str, picture: &Element) -> HtmlElement {
+    let item: HtmlElement = dom::create("li");
+    let button: HtmlButtonElement = dom::create("button");
+    button.set_type("button");
+    button.set_class_name("thumb");
+    dom::attribute(&button, "aria-label", label);
+    dom::attribute(&button, "aria-pressed", "false");
+    dom::attribute(&button, "title", label);
+    dom::attribute(&button, "data-key", key);
+    dom::append(&button, &[picture]);
+    dom::append(&item, &[&button]);
+    item
+}
+
+fn sample_thumb(address: &str) -> HtmlElement {
+    let image: web_sys::HtmlImageElement = dom::create("img");
+    image.set_alt("");
+    image.set_src(address);
+    let file = address.rsplit('/').next().unwrap_or(address);
+    let name = file.split('.').next().unwrap_or(file).replace('-', " ");
+    let item = thumb(address, &["Sample: ", &name].concat(), &image);
+    // A sample that is not there is no choice.
+    let gone = item.clone();
+    dom::on(&image, "error", move |_: Event| gone.remove());
+    let address = address.to_owned();
+    dom::on(&item, "click", move |_: Event| app::use_sample(address.clone()));
+    item
+}
+
+fn result_thumb(done: &Done) -> HtmlElement {
+    let canvas: HtmlCanvasElement = dom::create("canvas");
+    super::picture_view::paint_thumb(&canvas, done.width, done.height, &done.after);
+    let label = [&done.request.picture.name, ", ", &done.title].concat();
+    let number = done.number;
+    let item = thumb(&number.to_string(), &label, &canvas);
+    dom::on(&item, "click", move |_: Event| send(Message::ShowDone(number)));
+    item
+}
+
+fn show_busy(state: &State) {
+    let panel = dom::html("panel-busy");
+    let Some(job) = &state.job else { return dom::show(&panel, false) };
+    dom::show(&panel, true);
+    let is_back = matches!(job.request.purpose, Purpose::Back(_));
+    let (text, fraction) = match (state.model(&job.request.model).map(|model| &model.status), job.progress) {
+        (_, Some((Part::Decoding, _))) => ("Reading the picture…".into(), None),
+        (_, Some((Part::Translating, fraction))) => {
+            let what = if is_back { "Bringing it back… " } else { "Translating… " };
+            ([what, &format::percent(fraction)].concat(), Some(f64::from(fraction)))
+        }
+        (Some(Status::Downloading { received, total }), _) => {
+            ([("Downloading the model… "), &download_text(*received, *total)].concat(), share(*received, *total))
+        }
+        _ if state.worker == Worker::Starting => ("Getting ready…".into(), None),
+        (Some(Status::Loading), _) => ("Loading the model…".into(), None),
+        _ => ("Waiting for its turn…".into(), None),
+    };
+    dom::text(&dom::html("busy-text"), &text);
+    show_progress(&dom::by_id("progress"), fraction);
+}
+
+/// `2.1 of 5.9 MB`.
+pub fn download_text(received: u64, total: Option<u64>) -> String {
+    match total {
+        Some(total) => [&format::bytes(received), " of ", &format::bytes(total)].concat(),
+        None => format::bytes(received),
+    }
+}
+
+/// How much of a known total is there.
+pub fn share(received: u64, total: Option<u64>) -> Option<f64> {
+    total.filter(|total| *total > 0).map(|total| received as f64 / total as f64)
+}
+
+/// Sets a progress bar, or lets it flow while the end is not known.
+pub fn show_progress(bar: &HtmlProgressElement, fraction: Option<f64>) {
+    match fraction {
+        Some(fraction) => bar.set_value((fraction * 1000.0).round() / 10.0),
+        None => {
+            let _ = bar.remove_attribute("value");
+        }
+    }
+}
+
+fn show_message(state: &State) {
+    let (title, text) = match &state.stage {
+        Stage::Failed(reason) => ("That did not work", reason.clone()),
+        Stage::Cancelled => ("Cancelled", "The picture is still here.".into()),
+        Stage::TooLarge { asked, fits, needed, limit } => {
+            let text = [
+                format::size(asked.0, asked.1),
+                " pixels would take ".into(),
+                format::bytes(*needed),
+                " of memory; ".into(),
+                format::bytes(*limit),
+                " may be used. ".into(),
+                format::size(fits.0, fits.1),
+                " fits.".into(),
+            ];
+            ("Too large for this machine", text.concat())
+        }
+        _ => return dom::show(&dom::html("panel-message"), false),
+    };
+    dom::text(&dom::html("message-title"), title);
+    dom::text(&dom::html("message-text"), &text);
+    dom::show(&dom::html("panel-message"), true);
+}
+
+/// The caption's title and text.
+fn captions(state: &State, done: Option<(&Done, bool)>, is_example: bool) -> (String, String) {
+    let chosen = || state.chosen_model().map(|model| model.listed.title.clone()).unwrap_or_default();
+    if let Some((done, is_back)) = done {
+        let run = |time| {
+            [&format::size(done.width, done.height), " · ", &format::milliseconds(time), " · ", &done.device].concat()
+        };
+        return match done.back.as_ref().filter(|_| is_back) {
+            Some(back) => {
+                let error = format::decimal(back.mean_absolute_error, 1);
+                let title = [&done.title, " and back"].concat();
+                (title, ["mean absolute error ", &error, " of 255 · ", &run(back.milliseconds)].concat())
+            }
+            None => (done.title.clone(), run(done.milliseconds)),
+        };
+    }
+    match (&state.job, &state.stage) {
+        (Some(job), _) => {
+            let title = state.model(&job.request.model).map(|model| model.listed.title.clone()).unwrap_or_default();
+            (title, job.request.picture.name.clone())
+        }
+        (None, Stage::Example) if is_example => (chosen(), "An example. Drop a picture, or try a sample.".into()),
+        (None, Stage::Example) => (chosen(), String::new()),
+        (None, _) => {
+            let name = state.request.as_ref().map(|request| request.picture.name.clone()).unwrap_or_default();
+            (chosen(), name)
+        }
+    }
+}
+
+/// Shows the buttons that make sense now; the first of them in importance is the main one.
+fn show_actions(state: &State, done: Option<(&Done, bool)>) {
+    let (main, others): (&str, &[&str]) = match &state.stage {
+        Stage::Busy => ("cancel", &["choose"]),
+        Stage::Done { .. } => {
+            let is_back_done = done.is_some_and(|(done, _)| done.back.is_some());
+            let has_way_back = state.way_back().is_some() && !is_back_done;
+            ("save", if has_way_back { &["camera", "choose", "back-again"] } else { &["camera", "choose"] })
+        }
+        Stage::TooLarge { .. } => ("smaller", &["camera", "choose"]),
+        Stage::Failed(_) | Stage::Cancelled if state.request.is_some() => ("retry", &["camera", "choose"]),
+        _ => ("choose", &["camera"]),
+    };
+    let focused = dom::document().active_element().map(|element| element.id()).unwrap_or_default();
+    for id in ACTIONS {
+        let button = dom::html(id);
+        let is_main = id == main;
+        dom::show(&button, is_main || others.contains(&id));
+        // Fails only for names with spaces.
+        let _ = button.class_list().toggle_with_force("button--main", is_main);
+    }
+    // Whoever pressed a button that is gone stands on the one that came in its place.
+    if ACTIONS.contains(&focused.as_str()) && dom::html(&focused).hidden() {
+        let _ = dom::html(main).focus();
+    }
+    if let Stage::TooLarge { fits, .. } = state.stage {
+        dom::text(&dom::html("smaller"), &["Translate at ", &format::size(fits.0, fits.1)].concat());
+    }
+    let choose = if done.is_some() { "Another picture" } else { "Choose a picture" };
+    dom::text(&dom::html("choose-text"), choose);
+}
+
+/// Name of the file that the picture on the stage is saved as.
+fn file_name(done: &Done, is_back: bool) -> String {
+    let name = &done.request.picture.name;
+    let stem = name.rsplit_once('.').map_or(name.as_str(), |(stem, _)| stem);
+    let model = done.request.model.replace(':', "-");
+    [stem, "-", &model, if is_back { "-and-back.png" } else { ".png" }].concat()
+}
