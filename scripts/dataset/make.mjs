@@ -42,6 +42,7 @@ async function render(style, stem, side = SIDE) {
   const full = await sharp(readFileSync(join(dir, stem + extension)), { limitInputPixels: 1e9 })
     .resize(256, 256, { fit: 'contain', background: '#ffffff00' })
     .flatten({ background: '#ffffff' })
+    .removeAlpha()
     .toColourspace('srgb')
     .raw()
     .toBuffer({ resolveWithObject: true });
