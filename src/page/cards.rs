@@ -72,7 +72,8 @@ fn status(model: &Model) -> (&'static str, String) {
         Status::Loading => ("busy", "Loading…".into()),
         Status::Loaded if model.origin == Origin::Trained => ("ready", "In training".into()),
         Status::Loaded => ("ready", "Ready".into()),
-        Status::Failed(reason) => ("failed", reason.clone()),
+        // The reason stands on the stage or in a message: a card does not grow.
+        Status::Failed(_) => ("failed", "Could not be loaded".into()),
     }
 }
 

@@ -182,6 +182,6 @@ fn take() -> Result<Picture, JsValue> {
     canvas.set_height(height);
     let context = dom::context(&canvas)?;
     context.draw_image_with_html_video_element(&video, 0.0, 0.0)?;
-    let pixels = context.get_image_data(0, 0, width as i32, height as i32)?.data().0;
+    let pixels = context.get_image_data(0.0, 0.0, width.into(), height.into())?.data().0;
     Ok(Picture { name: "camera.png".into(), input: Input::Pixels { width, height }, bytes: pixels, sample: None })
 }

@@ -86,7 +86,8 @@ impl PictureView {
         };
         dom::show(&dom::html("compare"), is_compared);
         let is_alone = !is_compared && state.stage != Stage::Example && state.request.is_some();
-        dom::show(&dom::html("picture-busy"), is_alone && self.busy != 0);
+        let canvas: HtmlCanvasElement = dom::by_id("picture-busy");
+        dom::show(&canvas, is_alone && canvas.width() > 0);
     }
 
     fn fetch_example(&mut self, model: Option<&Model>) {
@@ -186,7 +187,9 @@ async fn paint_file(canvas: &HtmlCanvasElement, picture: &Picture) -> Result<(),
     canvas.set_width(bitmap.width());
     canvas.set_height(bitmap.height());
     fit(bitmap.width(), bitmap.height());
-    dom::context(canvas)?.draw_image_with_image_bitmap(&bitmap, 0.0, 0.0)
+    dom::context(canvas)?.draw_image_with_image_bitmap(&bitmap, 0.0, 0.0)?;
+    app::want_frame();
+    Ok(())
 }
 
 /// Gives the stage the shape of the picture.

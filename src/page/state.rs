@@ -429,8 +429,10 @@ impl State {
                 && request.picture.sample.as_deref().is_none_or(|sample| model.suits(sample))
         });
         self.chosen = Some(id.clone());
-        match again {
-            Some(request) => self.start(Request { model: id, max_side: None, ..request }, effects),
+        match again.map(|request| Request { model: id, max_side: None, ..request }) {
+            // Whoever cancelled will say when to go on.
+            Some(request) if self.stage == Stage::Cancelled => self.request = Some(request),
+            Some(request) => self.start(request, effects),
             None => {
                 self.give_up_job(effects);
                 self.stage = Stage::Example;

@@ -126,6 +126,9 @@ fn a_late_answer_of_a_cancelled_job_is_ignored() {
     state.update(translated(number, 0, 0));
     assert_eq!((&state.stage, state.results.len()), (&Stage::Cancelled, 0));
     assert_eq!(state.update(Message::CancelOverdue(number)), [], "it did answer");
+
+    assert_eq!(state.update(Message::ChooseModel("ba".into())), [], "a cancelled picture waits to be asked for");
+    assert!(matches!(&state.update(Message::Retry)[..], [Effect::Download { model, .. }] if model == "ba"));
 }
 
 #[test]
@@ -273,7 +276,7 @@ fn training_starts_ends_and_lends_its_generators() {
     let data = TrainData::Zip { name: "emoji.zip".into() };
     let effects = state.update(Message::Train(Train::Gathered(Ok((data, vec![vec![1]])))));
     assert!(matches!(commands(&effects)[..], [Command::Train { .. }]));
-    state.update(event(Event::TrainingStarted { steps: 10, images_a: 1, images_b: 1, parameters: 1 }));
+    state.update(event(Event::TrainingStarted { step: 0, steps: 10, images_a: 1, images_b: 1, parameters: 1 }));
     let effects = state.update(Message::Train(Train::Use(Direction::BtoA)));
     assert_eq!(effects, []);
     assert_eq!(state.place, Place::Translate);

@@ -1,8 +1,7 @@
 //! Shows the Train place.
 
 use web_sys::{
-    Event, HtmlButtonElement, HtmlCanvasElement, HtmlElement, HtmlFieldSetElement, HtmlInputElement, HtmlOptionElement,
-    HtmlSelectElement,
+    Event, HtmlButtonElement, HtmlCanvasElement, HtmlElement, HtmlInputElement, HtmlOptionElement, HtmlSelectElement,
 };
 
 use super::{
@@ -178,7 +177,8 @@ impl TrainView {
 fn show_settings(training: &Training) {
     let is_active = training.phase.is_active();
     let config = &training.config;
-    dom::by_id::<HtmlFieldSetElement>("train-source").set_disabled(is_active);
+    // Fails only for names with odd characters.
+    let _ = dom::html("train-source").toggle_attribute_with_force("disabled", is_active);
     let source = if training.source == Source::BuiltIn { "source-builtin" } else { "source-own" };
     dom::by_id::<HtmlInputElement>(source).set_checked(true);
     let select: HtmlSelectElement = dom::by_id("preset");
@@ -251,7 +251,7 @@ fn show_actions(training: &Training) {
 
 fn show_captions(training: &Training) {
     let (title, caption) = match &training.phase {
-        Phase::Idle => ("Ready to train", training.missing().unwrap_or_default().into()),
+        Phase::Idle => ("Ready to train", String::new()),
         Phase::Gathering { .. } | Phase::Starting => ("Getting ready", String::new()),
         Phase::Running => ("Training", progress_text(training, true)),
         Phase::Paused => ("Paused", progress_text(training, false)),
@@ -261,6 +261,10 @@ fn show_captions(training: &Training) {
             ("Done", progress_text(training, false))
         }
         Phase::Ended { trouble: None } => ("Stopped", progress_text(training, false)),
+    };
+    let caption = match training.missing() {
+        Some(missing) if !training.phase.is_active() => missing.into(),
+        _ => caption,
     };
     dom::text(&dom::html("train-title"), title);
     dom::text(&dom::html("train-caption"), &caption);

@@ -1,5 +1,6 @@
 //! Shows the state: the frame of the page and the Translate place. Only what changed is touched.
 
+use wasm_bindgen::JsCast;
 use web_sys::{Element, Event, HtmlButtonElement, HtmlCanvasElement, HtmlElement, HtmlProgressElement};
 
 use super::{
@@ -206,8 +207,8 @@ impl View {
 
 /// Marks the button in `list` whose `data-key` is `key`, and no other.
 fn press(list: &Element, key: Option<&str>) {
-    let children = list.children();
-    for button in (0..children.length()).filter_map(|index| children.item(index)?.first_element_child()) {
+    let Ok(buttons) = list.query_selector_all("button") else { return };
+    for button in (0..buttons.length()).filter_map(|index| buttons.item(index)?.dyn_into::<Element>().ok()) {
         let is_it = key.is_some() && button.get_attribute("data-key").as_deref() == key;
         dom::attribute(&button, "aria-pressed", if is_it { "true" } else { "false" });
     }
