@@ -1,6 +1,7 @@
 //! Weight files from outside: good ones of PyTorch, and broken ones of every kind.
 
 use std::path::PathBuf;
+use std::process::Command;
 
 use cyclegan::model::architecture::Architecture;
 use cyclegan::protocol::{Direction, ModelInfo};
@@ -101,6 +102,44 @@ fn files_of_pytorch_are_read_in_official_order() {
             let worst = pairs.map(|(r, e)| (r - e).abs()).fold(0.0, f32::max);
             assert!(worst <= tolerance, "{name}, {}: {worst}", exact.name);
         }
+    }
+}
+
+#[test]
+#[ignore = "needs PyTorch: tests/reference/run.sh sets it up, `make test` runs this"]
+fn pytorch_takes_our_files_with_strict_keys() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let affine = Architecture::Resnet { in_channels: 3, out_channels: 1, ngf: 2, n_blocks: 1, affine: true };
+    let mut strict = Command::new("bash");
+    strict.args(["tests/reference/run.sh", "check_strict.py"]).current_dir(env!("CARGO_MANIFEST_DIR"));
+    for architecture in [GENERATOR, DISCRIMINATOR, affine] {
+        for storage in [Storage::F32, Storage::F16] {
+            let path = folder.path().join(format!("{architecture:?} {storage:?}.safetensors"));
+            network(architecture).write_to(&path, storage).expect("written");
+            strict.arg(path);
+        }
+    }
+    let output = strict.output().expect("bash runs");
+    let printed = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{printed}{}", String::from_utf8_lossy(&output.stderr));
+    assert!(printed.contains("resnet_2blocks") && printed.contains("6 passed, 0 failed"), "{printed}");
+}
+
+#[test]
+fn the_shapes_of_the_full_networks_are_those_of_pytorch() {
+    let text = include_str!("fixtures/golden/shapes.json");
+    let networks: serde_json::Value = serde_json::from_str(text).expect("JSON");
+    let resnet = |n_blocks, affine| Architecture::Resnet { in_channels: 3, out_channels: 3, ngf: 64, n_blocks, affine };
+    let ours = [
+        ("resnet_9blocks", resnet(9, false)),
+        ("resnet_6blocks", resnet(6, false)),
+        ("resnet_9blocks_affine", resnet(9, true)),
+        ("patch_3layers", Architecture::Patch { in_channels: 3, ndf: 64, n_layers: 3 }),
+    ];
+    for (name, architecture) in ours {
+        let expected = &networks[name];
+        assert_eq!(serde_json::json!(architecture.parameters()), expected["parameters"], "{name}");
+        assert_eq!(serde_json::json!(architecture.parameter_count()), expected["count"], "{name}");
     }
 }
 

@@ -10,8 +10,8 @@ float32 run is from that. README.md beside the fixtures explains the names.
 """
 
 import argparse
-import copy
 import json
+import re
 import sys
 from pathlib import Path
 
@@ -253,7 +253,7 @@ def write():
     stored = {"init": init, "affine": affine_init, "inputs": inputs, **files}
     for name, tensors in stored.items():
         plain = {key: value.float().contiguous() for key, value in tensors.items()}
-        save_file(plain, GOLDEN / f"{name}.safetensors")
+        save_weights(plain, GOLDEN / f"{name}.safetensors")
     pairs = [(s[k], v) for s, step in zip(single_losses, losses) for k, v in step.items()]
     config = {
         **CONFIG,
@@ -273,15 +273,22 @@ def write():
     torch.manual_seed(7)
     state = Discriminator(ndf=4).state_dict()
     for name, dtype in (("f32", torch.float32), ("f16", torch.float16), ("bf16", torch.bfloat16)):
-        save_file({key: value.to(dtype) for key, value in state.items()}, weights / f"discriminator_{name}.safetensors")
+        stored = {key: value.to(dtype) for key, value in state.items()}
+        save_weights(stored, weights / f"discriminator_{name}.safetensors")
     print(json.dumps(config["pytorch_float32"], indent=1))
+
+
+def save_weights(tensors, path):
+    save_file(tensors, path)
+    # safetensors makes files that only their owner can read.
+    path.chmod(0o644)
 
 
 def save_json(name, value):
     text = json.dumps(value, indent=1)
-    # One parameter a line.
-    text = text.replace("[\n    \"", "[\"").replace(",\n    [\n", ", [")
-    (GOLDEN / name).write_text(json.dumps(value, indent=1) + "\n")
+    # Lists of plain values on one line each.
+    text = re.sub(r"\[\s+([^\[\]{}]*?)\s+\]", lambda found: "[" + re.sub(r"\s+", " ", found[1]) + "]", text)
+    (GOLDEN / name).write_text(text + "\n")
 
 
 def check():
@@ -291,7 +298,7 @@ def check():
     files, losses = compute(init, load("affine"), load("inputs"), torch.float64)
     expected = {name: load(name) for name in files}
     found = deviations(files, expected, init, config["without_effect"])
-    pairs = [(found_[k], v) for found_, step in zip(losses, config["losses"]) for k, v in step.items()]
+    pairs = [(new[k], v) for new, step in zip(losses, config["losses"]) for k, v in step.items()]
     found["loss_relative"] = max(abs(s - v) / v for s, v in pairs)
     print(f"PyTorch {torch.__version__}: {json.dumps(found)}")
     # What is left is the rounding of the stored float32 values; an update is 1/30 of a weight.
