@@ -252,11 +252,13 @@ fn broken_files_are_named() {
         crafted(&format!(r#"{{"a":{},"b":{}}}"#, entry(first), entry(second)), 16)
     };
     let lengthy = |length: u64| [&length.to_le_bytes()[..], &good[8..]].concat();
-    // Eight tensors whose sizes add up to 2^64: the sum of their ends wraps to 0.
-    let wrapping: Vec<String> = (0..8u64)
+    // The last ends at 2^64 - 8, which wraps around once the 8 bytes of the header's length are added.
+    let wrapping: Vec<String> = (0..9u64)
         .map(|n| {
-            let (start, end) = (n << 61, ((n + 1) << 61).wrapping_sub(u64::from(n == 7)));
-            format!(r#""t{n}":{{"dtype":"F32","shape":[{}],"data_offsets":[{start},{end}]}}"#, 1u64 << 59)
+            let each = (1u64 << 59) - 1;
+            let (start, count) = (n * each * 4, if n == 8 { 6 } else { each });
+            let end = start + count * 4;
+            format!(r#""t{n}":{{"dtype":"F32","shape":[{count}],"data_offsets":[{start},{end}]}}"#)
         })
         .collect();
     let nested = format!(r#"{{"w":{}"#, "[".repeat(100_000));

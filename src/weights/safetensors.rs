@@ -1,9 +1,10 @@
 //! The safetensors format: 8 bytes of header length, a JSON header, then the tensors' bytes
 //! (<https://huggingface.co/docs/safetensors/index#format>).
 //!
-//! Read here rather than by the `safetensors` crate: version 0.7 adds the offsets of a file up
-//! without checking for overflow (a crafted header panics, on wasm32 with sizes of 512 MiB),
-//! takes the last of two tensors of one name in silence, and writes metadata in random order.
+//! Read here rather than by the `safetensors` crate: version 0.7 panics on a crafted header in builds
+//! with overflow checks (it adds the end of the last tensor and the header's length up unchecked),
+//! takes the last of two tensors of one name in silence, does not name the tensor of a type that it
+//! does not know, and writes metadata in random order.
 
 use std::collections::{BTreeMap, HashSet};
 use std::fmt;
