@@ -321,18 +321,19 @@ fn take_files(files: Vec<File>, pile: Option<usize>) {
 }
 
 async fn take_pictures(files: Vec<File>) {
-    let mut pictures = Vec::new();
+    let (mut pictures, mut problems) = (Vec::new(), Vec::new());
     for file in &files {
         if !intake::is_picture(file) {
-            tell([&file.name(), " is neither a picture nor a weight file (.safetensors)."].concat(), true);
+            problems.push([&file.name(), " is neither a picture nor a weight file (.safetensors)."].concat());
             continue;
         }
         match intake::picture(file).await {
             Ok(picture) => pictures.push(picture),
-            Err(problem) => tell(problem, true),
+            Err(problem) => problems.push(problem),
         }
     }
     send(Message::Pictures(pictures));
+    problems.into_iter().for_each(|problem| tell(problem, true));
 }
 
 /// Files that come by the file dialog, by drag and drop, and by paste.

@@ -338,6 +338,13 @@ impl State {
     /// Changes the state as `message` says; returns what is to be done.
     pub fn update(&mut self, message: Message) -> Vec<Effect> {
         let mut effects = Vec::new();
+        // Whoever goes on has read what there was to read.
+        if matches!(
+            message,
+            Message::ChooseModel(_) | Message::Pictures(_) | Message::WeightFile { .. } | Message::Retry
+        ) {
+            self.notices.clear();
+        }
         match message {
             Message::Go(place) => self.place = place,
             Message::ModelsListed(Ok(list)) => self.list_models(list),

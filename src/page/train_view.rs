@@ -303,7 +303,7 @@ fn show_preview(preview: &Preview, [a, b]: [&str; 2]) {
     head.set_text_content(None);
     let to_b = ["→ ", b].concat();
     let to_a = ["→ ", a].concat();
-    for text in [a, &to_b, "and back", b, &to_a, "and back"] {
+    for text in [a, &to_b, "back", b, &to_a, "back"] {
         let cell = dom::create_text("th", "", text);
         dom::attribute(&cell, "scope", "col");
         dom::append(&head, &[&cell]);

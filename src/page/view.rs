@@ -137,7 +137,14 @@ impl View {
             Stage::Failed(_) => "failed",
             Stage::TooLarge { .. } | Stage::Cancelled => "message",
         };
-        dom::attribute(&dom::html("stage"), "data-state", kind);
+        let stage = dom::html("stage");
+        if stage.get_attribute("data-state").as_deref() != Some(kind) {
+            dom::attribute(&stage, "data-state", kind);
+            // On a phone the cards are far below the stage: what was chosen there begins up here.
+            if stage.get_bounding_client_rect().top() < 0.0 {
+                stage.scroll_into_view_with_bool(true);
+            }
+        }
         dom::show(&dom::html("panel-empty"), kind == "empty");
         show_busy(state);
         show_message(state);
@@ -380,7 +387,7 @@ fn show_actions(state: &State, done: Option<(&Done, bool)>) {
     if let Stage::TooLarge { fits, .. } = state.stage {
         dom::text(&dom::html("smaller"), &["Translate at ", &format::size(fits.0, fits.1)].concat());
     }
-    let choose = if done.is_some() { "Another picture" } else { "Choose a picture" };
+    let choose = if done.is_some() { "Another" } else { "Choose a picture" };
     dom::text(&dom::html("choose-text"), choose);
 }
 
