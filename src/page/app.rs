@@ -252,9 +252,10 @@ async fn gather_training_data() -> Gathered {
     }
     let [a, b] = APP.with(|app| app.piles.borrow().clone());
     let total = (a.len() + b.len()) as u64;
+    let side = read(|state| state.training.config.load_size);
     let mut buffers = Vec::new();
     for file in a.iter().chain(&b) {
-        buffers.push(intake::bytes(file).await?);
+        buffers.push(intake::training_bytes(file, side).await?);
         progress(buffers.len() as u64, Some(total));
     }
     let names = |files: &[File]| files.iter().map(File::name).collect();

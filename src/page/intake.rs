@@ -4,8 +4,9 @@ use js_sys::Uint8Array;
 use wasm_bindgen::{JsCast, JsValue};
 use wasm_bindgen_futures::JsFuture;
 use web_sys::{
-    DataTransfer, File, FileList, FileSystemDirectoryEntry, FileSystemEntry, FileSystemFileEntry, HtmlButtonElement,
-    HtmlCanvasElement, HtmlDialogElement, HtmlVideoElement, MediaStream, MediaStreamConstraints, MediaStreamTrack,
+    Blob, DataTransfer, File, FileList, FileSystemDirectoryEntry, FileSystemEntry, FileSystemFileEntry,
+    HtmlButtonElement, HtmlCanvasElement, HtmlDialogElement, HtmlVideoElement, ImageBitmap, MediaStream,
+    MediaStreamConstraints, MediaStreamTrack,
 };
 
 use super::{dom, state::Picture};
@@ -36,6 +37,50 @@ pub async fn bytes(file: &File) -> Result<Vec<u8>, String> {
         [&file.name(), " could not be read (", &dom::message_of(&error), "). Please give it again."].concat()
     })?;
     Ok(Uint8Array::new(&buffer).to_vec())
+}
+
+/// Files below this size go to the worker as they are.
+const SMALL_FILE: f64 = 400e3;
+
+/// The bytes of a picture to train on at `side` pixels. Thousands of photos as they come from a camera do not
+/// fit into a page's memory, so that large ones are shrunk to twice the side that is needed.
+pub async fn training_bytes(file: &File, side: u32) -> Result<Vec<u8>, String> {
+    if file.size() > SMALL_FILE
+        && let Ok(Some(blob)) = shrunk(file, side * 2).await
+        && let Ok(buffer) = JsFuture::from(blob.array_buffer()).await
+    {
+        return Ok(Uint8Array::new(&buffer).to_vec());
+    }
+    // What the browser cannot read the worker may, or says what is wrong with it.
+    bytes(file).await
+}
+
+/// The picture with a shorter side of `side`, as JPEG; `None` if it is hardly larger.
+async fn shrunk(file: &File, side: u32) -> Result<Option<Blob>, JsValue> {
+    let bitmap = JsFuture::from(dom::window().create_image_bitmap_with_blob(file)?).await?;
+    let bitmap: ImageBitmap = bitmap.dyn_into()?;
+    let scale = f64::from(side) / f64::from(bitmap.width().min(bitmap.height()));
+    if scale > 0.8 {
+        return Ok(None);
+    }
+    let [width, height] = [bitmap.width(), bitmap.height()].map(|side| (f64::from(side) * scale).round());
+    let canvas: HtmlCanvasElement = dom::create("canvas");
+    canvas.set_width(width as u32);
+    canvas.set_height(height as u32);
+    let context = dom::context(&canvas)?;
+    js_sys::Reflect::set(&context, &"imageSmoothingQuality".into(), &"high".into())?;
+    // JPEG knows no transparency; the worker lays pictures on white, too.
+    context.set_fill_style_str("#fff");
+    context.fill_rect(0.0, 0.0, width, height);
+    context.draw_image_with_image_bitmap_and_dw_and_dh(&bitmap, 0.0, 0.0, width, height)?;
+    bitmap.close();
+    let blob = js_sys::Promise::new(&mut |resolve, reject| {
+        if let Err(error) = canvas.to_blob_with_type_and_encoder_options(&resolve, "image/jpeg", &0.95.into()) {
+            // A promise that is settled already ignores this.
+            let _ = reject.call1(&JsValue::NULL, &error);
+        }
+    });
+    Ok(JsFuture::from(blob).await?.dyn_into().ok())
 }
 
 /// A file as a picture to translate.
