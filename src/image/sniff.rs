@@ -1,0 +1,115 @@
+//! What a file is, by its first bytes; its name is never asked.
+
+use image::ImageFormat;
+
+use super::ImageError;
+
+/// First bytes of things that people drop by mistake, and whether each is an image.
+const OTHERS: [(&[u8], bool, &str); 13] = [
+    (b"%PDF", false, "a PDF document"),
+    (b"PK\x03\x04", false, "a zip archive"),
+    (b"\x1F\x8B", false, "a gzip archive"),
+    (b"\x7FELF", false, "a program"),
+    (b"MZ", false, "a program"),
+    (b"ID3", false, "a sound file"),
+    (b"OggS", false, "a sound or video file"),
+    (b"\x1A\x45\xDF\xA3", false, "a video"),
+    (b"8BPS", true, "Photoshop"),
+    (b"\xFF\x0A", true, "JPEG XL"),
+    (b"\0\0\0\x0CJXL ", true, "JPEG XL"),
+    (b"\0\0\0\x0CjP  ", true, "JPEG 2000"),
+    (b"\xFF\x4F\xFF\x51", true, "JPEG 2000"),
+];
+
+/// A format that can be read, with its name.
+///
+/// # Errors
+/// For everything else, saying what it seems to be.
+pub fn format(bytes: &[u8]) -> Result<(ImageFormat, &'static str), ImageError> {
+    if bytes.is_empty() {
+        return Err(ImageError::Empty);
+    }
+    match image::guess_format(bytes) {
+        Ok(ImageFormat::Jpeg) => return Ok((ImageFormat::Jpeg, "JPEG")),
+        Ok(ImageFormat::Png) => return Ok((ImageFormat::Png, "PNG")),
+        Ok(ImageFormat::WebP) => return Ok((ImageFormat::WebP, "WebP")),
+        Ok(ImageFormat::Gif) => return Ok((ImageFormat::Gif, "GIF")),
+        Ok(ImageFormat::Bmp) => return Ok((ImageFormat::Bmp, "BMP")),
+        Ok(ImageFormat::Tiff) => return Ok((ImageFormat::Tiff, "TIFF")),
+        _ => {}
+    }
+    let known = OTHERS.iter().find(|(magic, ..)| bytes.starts_with(magic));
+    Err(match known {
+        Some((_, true, format)) => ImageError::Unsupported { format },
+        Some((_, false, found)) => ImageError::NotAnImage { found },
+        None => iso_media(bytes).unwrap_or_else(|| text_or_unknown(bytes)),
+    })
+}
+
+/// HEIC, AVIF and videos share one container; its brand tells them apart.
+fn iso_media(bytes: &[u8]) -> Option<ImageError> {
+    let brand = (bytes.get(4..8)? == b"ftyp").then(|| bytes.get(8..12))??;
+    Some(match brand {
+        b"avif" | b"avis" => ImageError::Unsupported { format: "AVIF" },
+        b"heic" | b"heix" | b"heim" | b"heis" | b"hevc" | b"hevx" | b"mif1" | b"msf1" => {
+            ImageError::Unsupported { format: "HEIC" }
+        }
+        _ => ImageError::NotAnImage { found: "a video" },
+    })
+}
+
+fn text_or_unknown(bytes: &[u8]) -> ImageError {
+    let start = &bytes[..bytes.len().min(1024)];
+    let text = match std::str::from_utf8(start) {
+        Ok(text) => text,
+        // The cut may have fallen into the middle of a character.
+        Err(error) if error.error_len().is_none() => std::str::from_utf8(&start[..error.valid_up_to()]).unwrap_or(""),
+        Err(_) => "",
+    };
+    let readable = !text.is_empty() && !text.chars().any(|c| c.is_control() && !c.is_whitespace());
+    if !readable {
+        return ImageError::NotAnImage { found: "an unknown kind of file" };
+    }
+    let lower = text.to_ascii_lowercase();
+    if lower.contains("<svg") {
+        ImageError::Unsupported { format: "SVG" }
+    } else if lower.contains("<html") || lower.contains("<!doctype html") {
+        ImageError::NotAnImage { found: "a web page" }
+    } else {
+        ImageError::NotAnImage { found: "a text file" }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn error(bytes: &[u8]) -> String {
+        format(bytes).expect_err("not readable").to_string()
+    }
+
+    #[test]
+    fn things_that_are_no_readable_images_are_named() {
+        assert_eq!(format(b""), Err(ImageError::Empty));
+        for (bytes, named) in [
+            (&b"%PDF-1.7\n"[..], "a PDF document"),
+            (b"PK\x03\x04rest", "a zip archive"),
+            (b"\0\0\0\x18ftypheic\0\0\0\0", "HEIC"),
+            (b"\0\0\0\x18ftypavif\0\0\0\0", "AVIF"),
+            (b"\0\0\0\x18ftypmp42\0\0\0\0", "a video"),
+            (b"<?xml version=\"1.0\"?><svg width=\"1\"/>", "SVG"),
+            (b"<!DOCTYPE html><title>404</title>", "a web page"),
+            ("Grüße".as_bytes(), "a text file"),
+            (b"\0\x01\x02\x03\x04\x05", "an unknown kind of file"),
+        ] {
+            assert!(error(bytes).contains(named), "{named}: {}", error(bytes));
+        }
+    }
+
+    #[test]
+    fn readable_formats_are_told_by_their_first_bytes() {
+        assert_eq!(format(b"\xFF\xD8\xFF\xE0").map(|found| found.1), Ok("JPEG"));
+        assert_eq!(format(b"\x89PNG\r\n\x1A\n").map(|found| found.1), Ok("PNG"));
+        assert_eq!(format(b"GIF89a").map(|found| found.1), Ok("GIF"));
+    }
+}
