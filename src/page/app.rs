@@ -27,7 +27,7 @@ use crate::{
 /// The data set that comes with the page.
 const BUILT_IN: &str = "static/data/emoji.zip";
 /// Time in which a worker should have given up a job.
-const CANCEL_PATIENCE_MS: i32 = 2_000;
+const CANCEL_PATIENCE_MS: i32 = 3_000;
 
 struct App {
     state: RefCell<State>,

@@ -146,9 +146,11 @@ mod tests {
             assert!(!model.title.is_empty() && !model.sentence.is_empty() && !model.licence.is_empty());
             let reverse = model.reverse.as_deref().expect("each bundled model has a way back");
             assert!(ids.contains(&reverse), "{reverse} is not in the list");
-            let addresses = [&model.file].into_iter().chain(&model.samples).chain(&model.picture);
-            for address in addresses {
-                assert!(address.starts_with("static/"), "{address} is not relative to the page");
+            assert!(model.file.starts_with("static/models/"), "{} is not relative to the page", model.file);
+            let pictures = model.samples.iter().chain(&model.before).chain(&model.picture);
+            for address in pictures {
+                let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(address);
+                assert!(path.is_file(), "{address} is missing");
             }
         }
     }

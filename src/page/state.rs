@@ -776,6 +776,9 @@ impl State {
                 model.status = Status::Absent;
             }
         }
+        if let Some(job) = &mut self.job {
+            (job.sent, job.progress) = (false, None);
+        }
         effects.push(Effect::StartWorker);
         effects.push(Effect::Send(Command::Start { backend: self.backend }.into()));
     }

@@ -97,9 +97,10 @@ fn a_picture_given_before_the_list_is_here_waits() {
 fn without_any_model_the_page_says_so() {
     let mut state = State::new(None);
     state.update(Message::ModelsListed(Err("No list.".into())));
+    assert_eq!(state.notices, [Notice { text: "No list.".into(), is_error: true }]);
     state.update(Message::Pictures(vec![picture(None)]));
     assert!(matches!(&state.stage, Stage::Failed(text) if text.contains("weight file")));
-    assert_eq!(state.notices.len(), 1);
+    assert_eq!(state.notices, [], "whoever goes on has read it");
 }
 
 #[test]
@@ -141,6 +142,17 @@ fn a_worker_that_does_not_give_up_is_replaced_unless_it_trains() {
     state.training.phase = Phase::Idle;
     assert!(state.update(Message::CancelOverdue(number)).contains(&Effect::StartWorker));
     assert_eq!(state.chosen_model().map(|model| &model.status), Some(&Status::Absent));
+}
+
+#[test]
+fn a_job_that_waits_behind_a_stuck_one_is_sent_to_the_next_worker() {
+    let mut state = opened();
+    let stuck = under_way(&mut state, None);
+    state.update(Message::Cancel);
+    let waiting = under_way(&mut state, None);
+    let effects = state.update(Message::CancelOverdue(stuck));
+    assert!(matches!(effects.last(), Some(Effect::Download { .. })));
+    assert_eq!(state.job.as_ref().map(|job| (job.number, job.sent)), Some((waiting, false)));
 }
 
 #[test]

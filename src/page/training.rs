@@ -315,7 +315,8 @@ impl Training {
             (Source::Own, true) => self.zip.as_deref().unwrap_or("own pictures"),
             (Source::Own, false) => "own pictures",
         };
-        self.config.data = data.into();
+        let licence = if self.source == Source::BuiltIn { "MIT" } else { "" };
+        (self.config.data, self.config.licence) = (data.into(), licence.into());
         (self.config.domain_a, self.config.domain_b) = (a, b);
         self.phase = Phase::Starting;
         Some(self.config.clone())
