@@ -38,8 +38,8 @@ check: ## Format and lints, native and wasm32
 	cargo clippy --locked --all-targets -- -D warnings
 	cargo clippy --locked $(WASM) --lib --bin page --bin worker -- -D warnings
 
-unit: ## Native tests
-	cargo test --locked
+unit: ## Native tests, those that need PyTorch included
+	cargo test --locked -- --include-ignored
 
 budget: ## Release page, and the sizes it must keep
 	trunk build --release
