@@ -226,6 +226,7 @@ pub enum Message {
 
 /// What the page has to do.
 #[derive(Clone, Debug, PartialEq)]
+#[allow(clippy::large_enum_variant, reason = "a handful at a time, carried out at once")]
 pub enum Effect {
     /// Start a worker; the one before it ends.
     StartWorker,

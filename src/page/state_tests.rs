@@ -29,7 +29,7 @@ fn event(event: Event) -> Message {
 
 fn commands(effects: &[Effect]) -> Vec<&Command> {
     let sent = |effect| match effect {
-        &Effect::Send(ref envelope) => Some(&envelope.message),
+        Effect::Send(envelope) => Some(&envelope.message),
         _ => None,
     };
     effects.iter().filter_map(sent).collect()

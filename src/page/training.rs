@@ -421,12 +421,10 @@ impl Training {
                     self.phase = Phase::Running;
                 }
             }
-            Event::Stopped { step, trouble } => {
-                // The end of a training that a newer one has pushed aside is no news.
-                if !matches!(self.phase, Phase::Gathering { .. }) {
-                    self.step = step;
-                    self.phase = Phase::Ended { trouble };
-                }
+            // The end of a training that a newer one has pushed aside is no news.
+            Event::Stopped { step, trouble } if !matches!(self.phase, Phase::Gathering { .. }) => {
+                self.step = step;
+                self.phase = Phase::Ended { trouble };
             }
             _ => {}
         }
