@@ -28,10 +28,12 @@ fn event(event: Event) -> Message {
 }
 
 fn commands(effects: &[Effect]) -> Vec<&Command> {
-    let sent = |effect| match effect {
-        Effect::Send(envelope) => Some(&envelope.message),
-        _ => None,
-    };
+    fn sent(effect: &Effect) -> Option<&Command> {
+        match effect {
+            Effect::Send(envelope) => Some(&envelope.message),
+            _ => None,
+        }
+    }
     effects.iter().filter_map(sent).collect()
 }
 
