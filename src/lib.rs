@@ -4,6 +4,7 @@
 //! ARCHITECTURE.md walks through the rooms; arrows point down only.
 
 pub mod config;
+pub mod data;
 pub mod image;
 pub mod image_pool;
 pub mod kernels;

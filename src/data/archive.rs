@@ -1,0 +1,133 @@
+//! Pictures in a zip file, unpacked one at a time.
+
+use std::io::Cursor;
+use std::sync::Arc;
+
+use zip::ZipArchive;
+
+use super::source::read_bounded;
+use super::{DataError, Source, names};
+
+/// The most entries that are read, folders and all.
+const MAX_ENTRIES: usize = 200_000;
+
+/// Images hardly shrink in a zip: an archive that claims to unpack to more than this many times
+/// its size, and to more than a gigabyte, is a bomb.
+const MAX_RATIO: u64 = 100;
+const ALWAYS_ALLOWED: u64 = 1 << 30;
+
+/// The archive's bytes, shared by all of its entries.
+#[derive(Clone, Debug)]
+struct Shared(Arc<Vec<u8>>);
+
+impl AsRef<[u8]> for Shared {
+    fn as_ref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+/// One entry of an archive; cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Entry {
+    archive: ZipArchive<Cursor<Shared>>,
+    index: usize,
+}
+
+impl Entry {
+    /// Unpacks it.
+    pub fn read(&self) -> Result<Vec<u8>, DataError> {
+        // Reading moves the cursor: a clone shares the bytes and the directory, and moves its own.
+        let mut archive = self.archive.clone();
+        let file = archive.by_index(self.index).map_err(|error| DataError::File { reason: plain(&error) })?;
+        let size = file.size();
+        read_bounded(file, size)
+    }
+}
+
+/// Every visible file of a zip archive, by its cleaned name; nothing is unpacked yet.
+pub fn sources(bytes: Vec<u8>) -> Result<Vec<Source>, DataError> {
+    let not_a_zip = |error: &zip::result::ZipError| DataError::NotAZip { reason: plain(error) };
+    let packed = bytes.len() as u64;
+    let mut archive = ZipArchive::new(Cursor::new(Shared(Arc::new(bytes)))).map_err(|error| not_a_zip(&error))?;
+    if archive.len() > MAX_ENTRIES {
+        return Err(DataError::TooManyEntries { entries: archive.len(), limit: MAX_ENTRIES });
+    }
+    let mut found = Vec::new();
+    let mut unpacked = 0_u64;
+    for index in 0..archive.len() {
+        let file = archive.by_index_raw(index).map_err(|error| not_a_zip(&error))?;
+        unpacked = unpacked.saturating_add(file.size());
+        if file.is_file() && !names::is_hidden(file.name()) {
+            found.push((names::clean(file.name()), index));
+        }
+    }
+    if unpacked > ALWAYS_ALLOWED.max(packed.saturating_mul(MAX_RATIO)) {
+        return Err(DataError::ZipBomb { packed, unpacked });
+    }
+    let source = |(name, index)| Source::from_entry(name, Entry { archive: archive.clone(), index });
+    Ok(found.into_iter().map(source).collect())
+}
+
+fn plain(error: &zip::result::ZipError) -> String {
+    error.to_string().trim_end_matches('.').to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use zip::write::SimpleFileOptions;
+    use zip::{CompressionMethod, ZipWriter};
+
+    use super::*;
+
+    fn zip(files: &[(&str, &[u8])]) -> Vec<u8> {
+        let mut writer = ZipWriter::new(Cursor::new(Vec::new()));
+        for (index, (name, bytes)) in files.iter().enumerate() {
+            let method = [CompressionMethod::Deflated, CompressionMethod::Stored][index % 2];
+            let options = SimpleFileOptions::default().compression_method(method);
+            writer.start_file(*name, options).expect("an entry can be begun");
+            writer.write_all(bytes).expect("an entry can be written");
+        }
+        writer.finish().expect("the archive can be ended").into_inner()
+    }
+
+    #[test]
+    fn hidden_files_are_left_out_and_names_are_cleaned() {
+        let bytes = zip(&[
+            ("set/trainA/1.png", b"one"),
+            ("__MACOSX/set/trainA/._1.png", b"fork"),
+            ("set/trainA/.DS_Store", b"folder"),
+            ("../../trainB/2.png", b"two"),
+        ]);
+        let found = sources(bytes).expect("a good archive");
+        let names: Vec<_> = found.iter().map(|source| source.name.as_str()).collect();
+        assert_eq!(names, ["set/trainA/1.png", "trainB/2.png"]);
+    }
+
+    #[test]
+    fn entries_are_unpacked_stored_or_deflated() {
+        let bytes = zip(&[("a.png", b"aaaaaaaaaaaaaaaaaaaaaaaa"), ("b.png", b"b")]);
+        let archive = ZipArchive::new(Cursor::new(Shared(Arc::new(bytes)))).expect("a good archive");
+        let read = |index| Entry { archive: archive.clone(), index }.read();
+        assert_eq!(read(0).as_deref(), Ok(&b"aaaaaaaaaaaaaaaaaaaaaaaa"[..]));
+        assert_eq!(read(1).as_deref(), Ok(&b"b"[..]));
+    }
+
+    #[test]
+    fn what_is_no_archive_or_a_cut_one_is_refused() {
+        let whole = zip(&[("trainA/1.png", &[7; 5000]), ("trainB/1.png", &[8; 5000])]);
+        for bytes in [&b""[..], b"just text", &whole[..whole.len() - 30], &whole[..100]] {
+            assert!(matches!(sources(bytes.to_vec()), Err(DataError::NotAZip { .. })));
+        }
+    }
+
+    #[test]
+    fn an_archive_that_claims_too_much_is_refused_before_it_is_unpacked() {
+        let mut bytes = zip(&[("trainA/1.png", &[0; 100])]);
+        // The uncompressed size stands 24 bytes into the entry of the central directory.
+        let directory = bytes.windows(4).position(|four| four == b"PK\x01\x02").expect("a directory");
+        bytes[directory + 24..directory + 28].copy_from_slice(&0xF000_0000_u32.to_le_bytes());
+        assert!(matches!(sources(bytes), Err(DataError::ZipBomb { unpacked: 0xF000_0000, .. })));
+    }
+}
