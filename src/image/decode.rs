@@ -1,5 +1,6 @@
 //! Files to pictures.
 
+use std::error::Error;
 use std::io::{Cursor, ErrorKind};
 
 use image::error::LimitErrorKind;
@@ -63,20 +64,23 @@ fn read(bytes: &[u8], kind: ImageFormat, format: &'static str) -> Result<Dynamic
 }
 
 fn explain(error: image::ImageError, format: &'static str) -> ImageError {
-    let broken = |reason: String| ImageError::Broken { format, reason };
-    match error {
-        image::ImageError::IoError(error) if error.kind() == ErrorKind::UnexpectedEof => {
-            ImageError::Truncated { format }
-        }
-        image::ImageError::Limits(error) if matches!(error.kind(), LimitErrorKind::InsufficientMemory) => {
-            broken("decoding it would take too much memory".into())
-        }
-        image::ImageError::Decoding(error) => {
-            let reason = std::error::Error::source(&error).map_or_else(|| error.to_string(), ToString::to_string);
-            broken(reason.trim_end_matches('.').to_owned())
-        }
-        other => broken(other.to_string().trim_end_matches('.').to_owned()),
+    let is_end = |error: &std::io::Error| error.kind() == ErrorKind::UnexpectedEof;
+    let at_top = matches!(&error, image::ImageError::IoError(error) if is_end(error));
+    let chain = || std::iter::successors(Some(&error as &dyn Error), |error| (*error).source());
+    // The decoder's own words are innermost; around them stands what is known already.
+    let words = chain().last().map_or_else(String::new, ToString::to_string);
+    // The GIF decoder has an error of its own for it, which only its words tell.
+    let said = words.eq_ignore_ascii_case("unexpected end of file");
+    if said || at_top || chain().any(|error| error.downcast_ref().is_some_and(is_end)) {
+        return ImageError::Truncated { format };
     }
+    let reason = match &error {
+        image::ImageError::Limits(error) if matches!(error.kind(), LimitErrorKind::InsufficientMemory) => {
+            "decoding it would take too much memory".into()
+        }
+        _ => words.trim_end_matches('.').to_owned(),
+    };
+    ImageError::Broken { format, reason }
 }
 
 /// Whether the end of a file is missing, for the formats whose decoders would not say so:

@@ -65,7 +65,7 @@ pub fn catmull_rom(picture: &Picture, width: u32, height: u32) -> Picture {
     Picture { width, height, pixels }
 }
 
-/// One input row at the new width, as premultiplied floats of 0 to 255.
+/// One input row at the new width, as premultiplied levels of 0 to 255.
 fn horizontal(picture: &Picture, row: usize, columns: &[Taps], opaque: bool) -> Vec<f32> {
     let stride = 4 * picture.width as usize;
     let bytes = &picture.pixels[row * stride..][..stride];
@@ -87,7 +87,8 @@ fn horizontal(picture: &Picture, row: usize, columns: &[Taps], opaque: bool) -> 
                 *sum += weight * value;
             }
         }
-        out.extend(sum);
+        // PIL keeps whole levels between its two passes; without that its overshoots would differ.
+        out.extend(sum.map(|value| value.round().clamp(0.0, 255.0)));
     }
     out
 }
