@@ -3,8 +3,11 @@
 //!
 //! ARCHITECTURE.md walks through the rooms; arrows point down only.
 
+#[cfg(not(target_family = "wasm"))]
+pub mod cli;
 pub mod config;
 pub mod data;
+pub mod evaluate;
 pub mod image;
 pub mod image_pool;
 pub mod kernels;
@@ -15,5 +18,9 @@ pub mod platform;
 pub mod protocol;
 pub mod random;
 pub mod schedule;
+pub mod session;
 pub mod training;
+pub mod translate;
 pub mod weights;
+#[cfg(target_family = "wasm")]
+pub mod worker;
