@@ -3,8 +3,6 @@
 //!
 //! ARCHITECTURE.md walks through the rooms; arrows point down only.
 
-#[cfg(not(target_family = "wasm"))]
-pub mod cli;
 pub mod config;
 pub mod data;
 pub mod evaluate;
@@ -18,9 +16,5 @@ pub mod platform;
 pub mod protocol;
 pub mod random;
 pub mod schedule;
-pub mod session;
 pub mod training;
-pub mod translate;
 pub mod weights;
-#[cfg(target_family = "wasm")]
-pub mod worker;
