@@ -49,6 +49,8 @@ pub struct TrainConfig {
     pub seed: u64,
     /// A preview of the fixed samples every so many steps; 0 for none.
     pub preview_every: u64,
+    /// A checkpoint every so many steps; 0 for none.
+    pub checkpoint_every: u64,
 }
 
 impl Default for TrainConfig {
@@ -74,6 +76,7 @@ impl Default for TrainConfig {
             pool_size: 50,
             seed: 0,
             preview_every: 200,
+            checkpoint_every: 0,
         }
     }
 }

@@ -3,6 +3,8 @@
 //!
 //! ARCHITECTURE.md walks through the rooms; arrows point down only.
 
+#[cfg(not(target_family = "wasm"))]
+pub mod cli;
 pub mod config;
 pub mod data;
 pub mod evaluate;
@@ -16,5 +18,9 @@ pub mod platform;
 pub mod protocol;
 pub mod random;
 pub mod schedule;
+pub mod session;
 pub mod training;
+pub mod translate;
 pub mod weights;
+#[cfg(target_family = "wasm")]
+pub mod worker;

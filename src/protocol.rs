@@ -145,6 +145,13 @@ pub enum Command {
         /// Where the images come from.
         data: TrainData,
     },
+    /// Go on with a saved training. Buffers: the checkpoint, then those of [`TrainData`]. Answered like [`Command::Train`].
+    ResumeTraining {
+        /// Steps to reach in all; `None` for those of the checkpoint's configuration.
+        steps: Option<u64>,
+        /// Where the images come from.
+        data: TrainData,
+    },
     /// Pause the training after the step under way: answered by [`Event::Paused`].
     Pause,
     /// Go on with a paused training: answered by [`Event::Resumed`].
@@ -179,6 +186,11 @@ pub enum TrainData {
         a: Vec<String>,
         /// File names of pile B.
         b: Vec<String>,
+    },
+    /// No buffer: a folder with trainA/ and trainB/; native only.
+    Folder {
+        /// Its path.
+        path: String,
     },
 }
 
@@ -344,6 +356,8 @@ pub enum Event {
     },
     /// A training has begun.
     TrainingStarted {
+        /// Steps already made: 0 unless it was resumed.
+        step: u64,
         /// Steps it will take in all.
         steps: u64,
         /// Images in pile A.
@@ -379,6 +393,11 @@ pub enum Event {
         step: u64,
         /// The cells, in the order of the buffers.
         cells: Vec<PreviewCell>,
+    },
+    /// The training as it stands. Buffers: a checkpoint file's bytes.
+    Checkpoint {
+        /// Steps made so far.
+        step: u64,
     },
     /// The training is paused.
     Paused {

@@ -4,6 +4,7 @@
 //! [`worker_handle::WorkerHandle`] is the page's end, [`worker_scope`] the worker's.
 
 pub mod parallel;
+pub mod simd;
 mod yielding;
 
 #[cfg(target_family = "wasm")]

@@ -1,0 +1,92 @@
+//! Choosing a backend and running a session on it.
+
+use anyhow::{Result, bail};
+use burn::backend::Autodiff;
+
+use super::console::Console;
+use crate::protocol::BackendName;
+use crate::session::{End, Place, Session};
+use crate::translate::Budget;
+
+/// `--backend`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Choice {
+    /// CUDA where it is built in, else the processor.
+    Auto,
+    /// The processor, with this project's kernels.
+    Flex,
+    /// The processor, through candle.
+    Candle,
+    /// A GPU through Vulkan, Metal or DirectX 12.
+    Wgpu,
+    /// An NVIDIA GPU through CUDA.
+    Cuda,
+}
+
+impl Choice {
+    fn name(self) -> BackendName {
+        match self {
+            Self::Auto if cfg!(feature = "cuda") => BackendName::Cuda,
+            Self::Auto | Self::Flex => BackendName::Flex,
+            Self::Candle => BackendName::Candle,
+            Self::Wgpu => BackendName::Wgpu,
+            Self::Cuda => BackendName::Cuda,
+        }
+    }
+}
+
+/// Half of the memory that is free now; 4 GiB where the system does not tell.
+fn free_memory() -> u64 {
+    let meminfo = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    let line = meminfo.lines().find(|line| line.starts_with("MemAvailable:"));
+    let kilobytes = line.and_then(|line| line.split_whitespace().nth(1)).and_then(|number| number.parse::<u64>().ok());
+    kilobytes.map_or(4 << 30, |kilobytes| kilobytes * 1024 / 10 * 8)
+}
+
+/// Runs a session on the chosen backend until the console has no more commands.
+///
+/// # Errors
+/// When the backend is not built in, or the device was lost.
+pub fn serve(choice: Choice, console: &Console) -> Result<()> {
+    let total = free_memory();
+    let end = match choice.name() {
+        BackendName::Flex => {
+            let budget = Budget { total, tensor: u64::MAX, maps: 3.0 };
+            let place = Place { device: Default::default(), name: "CPU (flex)".into(), budget };
+            pollster::block_on(Session::<Autodiff<burn::backend::Flex>, _>::new(console, place).run())
+        }
+        #[cfg(feature = "candle")]
+        BackendName::Candle => {
+            #[allow(deprecated, reason = "burn-candle is deprecated after 0.21, on which this project stays")]
+            type Candle = burn::backend::Candle;
+            let budget = Budget { total, tensor: u64::MAX, maps: 24.0 };
+            let place = Place { device: Default::default(), name: "CPU (candle)".into(), budget };
+            pollster::block_on(Session::<Autodiff<Candle>, _>::new(console, place).run())
+        }
+        #[cfg(feature = "wgpu")]
+        BackendName::Wgpu => {
+            let device = burn::backend::wgpu::WgpuDevice::default();
+            let setup = burn::backend::wgpu::init_setup::<burn::backend::wgpu::graphics::AutoGraphicsApi>(&device, Default::default());
+            let name = format!("{} ({:?})", setup.adapter.get_info().name, setup.backend);
+            let budget = Budget { total, tensor: setup.device.limits().max_storage_buffer_binding_size, maps: 8.0 };
+            let place = Place { device, name, budget };
+            pollster::block_on(Session::<Autodiff<burn::backend::Wgpu>, _>::new(console, place).run())
+        }
+        #[cfg(feature = "cuda")]
+        BackendName::Cuda => {
+            let budget = Budget { total: u64::MAX, tensor: u64::MAX, maps: 8.0 };
+            let place = Place { device: Default::default(), name: "NVIDIA GPU (CUDA)".into(), budget };
+            pollster::block_on(Session::<Autodiff<burn::backend::Cuda>, _>::new(console, place).run())
+        }
+        #[allow(unreachable_patterns, reason = "reached when a backend's feature is off")]
+        other => bail!(
+            "the backend {} is not built in; build with `--features {}`",
+            other.as_str(),
+            other.as_str()
+        ),
+    };
+    match end {
+        End::Done => Ok(()),
+        End::DeviceLost(reason) => bail!("the device was lost: {reason}"),
+    }
+}

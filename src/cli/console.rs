@@ -1,0 +1,66 @@
+//! A terminal as the outside of a session.
+
+use std::cell::{Cell, RefCell};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use crate::protocol::{Command, Envelope, Event};
+use crate::session::{Host, Inbox};
+
+/// Set by Ctrl-C; see [`Console::interruptible`].
+static INTERRUPTED: AtomicBool = AtomicBool::new(false);
+
+/// Commands from an iterator, each made when the session asks for it; events to a closure.
+pub struct Console<'a> {
+    inbox: Inbox,
+    commands: RefCell<Box<dyn Iterator<Item = Envelope<Command>> + 'a>>,
+    listener: RefCell<Box<dyn FnMut(Envelope<Event>) + 'a>>,
+    stopping: Cell<bool>,
+}
+
+impl<'a> Console<'a> {
+    /// A console that gives these commands and tells `listener` every event.
+    pub fn new(
+        commands: impl IntoIterator<Item = Envelope<Command>, IntoIter: 'a>,
+        listener: impl FnMut(Envelope<Event>) + 'a,
+    ) -> Self {
+        Self {
+            inbox: Inbox::default(),
+            commands: RefCell::new(Box::new(commands.into_iter())),
+            listener: RefCell::new(Box::new(listener)),
+            stopping: Cell::new(false),
+        }
+    }
+
+    /// From now on the first Ctrl-C ends a training after its step, with a checkpoint; the second kills.
+    ///
+    /// # Errors
+    /// When the system does not let a handler be set.
+    pub fn interruptible() -> Result<(), ctrlc::Error> {
+        ctrlc::set_handler(|| {
+            if INTERRUPTED.swap(true, Ordering::SeqCst) {
+                std::process::exit(130);
+            }
+        })
+    }
+}
+
+impl Host for Console<'_> {
+    fn inbox(&self) -> &Inbox {
+        &self.inbox
+    }
+
+    fn emit(&self, event: Envelope<Event>) {
+        (self.listener.borrow_mut())(event);
+    }
+
+    async fn breathe(&self) {
+        if INTERRUPTED.load(Ordering::SeqCst) && !self.stopping.replace(true) {
+            self.inbox.put_back(Command::Stop.into());
+        }
+    }
+
+    async fn wait(&self) -> bool {
+        let next = self.commands.borrow_mut().next();
+        next.map(|command| self.inbox.put(command)).is_some()
+    }
+}

@@ -1,0 +1,40 @@
+//! `cyclegan info`
+
+use std::path::PathBuf;
+
+use anyhow::Result;
+
+use super::ExitStatus;
+use crate::weights::WeightFile;
+
+/// Prints what a weight file is: architecture, parameters, domains, training.
+#[derive(clap::Args)]
+pub struct Arguments {
+    /// A .safetensors weight file.
+    file: PathBuf,
+    /// Print JSON for machines.
+    #[arg(long)]
+    json: bool,
+}
+
+/// # Errors
+/// When the file cannot be read or is no weight file.
+pub fn run(arguments: &Arguments) -> Result<ExitStatus> {
+    let file = WeightFile::read_from(&arguments.file)?;
+    file.architecture()?;
+    let info = file.info();
+    if arguments.json {
+        println!("{}", serde_json::to_string_pretty(&info)?);
+        return Ok(ExitStatus::Done);
+    }
+    let known = |value: &str| if value.is_empty() { "unknown".to_owned() } else { value.to_owned() };
+    let number = |value: u64| if value == 0 { "unknown".to_owned() } else { value.to_string() };
+    println!("architecture  {}", info.architecture);
+    println!("parameters    {}", info.parameters);
+    println!("from → to     {} → {}", known(&info.domain_from), known(&info.domain_to));
+    println!("trained at    {} pixels", number(info.size.into()));
+    println!("steps         {}", number(info.step));
+    println!("data          {}", known(&info.data));
+    println!("licence       {}", known(&info.licence));
+    Ok(ExitStatus::Done)
+}

@@ -1,0 +1,183 @@
+//! One session: a stream of events from a stream of commands, with no screen and no terminal.
+//!
+//! The browser worker and the command line both drive it, through a [`Host`]: commands arrive in
+//! its [`Inbox`], events leave through [`Host::emit`]. All compute stays on the caller's thread
+//! (Burn's streams are thread-local); between stages and steps the session lets the host breathe,
+//! so that messages arrive and a training can be paused while a picture is translated.
+
+mod inbox;
+mod training_run;
+mod translation;
+
+use std::collections::HashMap;
+
+use burn::tensor::backend::AutodiffBackend;
+
+pub use inbox::Inbox;
+use training_run::TrainingRun;
+use translation::Model;
+
+use crate::kernels::Kernels;
+use crate::protocol::{Command, Direction, Envelope, Event, TRAINED_A_TO_B, TRAINED_B_TO_A};
+use crate::translate::Budget;
+
+/// The outside of a session.
+pub trait Host {
+    /// Where commands wait.
+    fn inbox(&self) -> &Inbox;
+
+    /// Sends an event out.
+    fn emit(&self, event: Envelope<Event>);
+
+    /// Lets waiting messages arrive; returns soon.
+    fn breathe(&self) -> impl Future<Output = ()>;
+
+    /// Waits until a command has arrived; false when none will ever come.
+    fn wait(&self) -> impl Future<Output = bool>;
+}
+
+/// The device a session computes on, in its own words.
+#[derive(Clone, Debug)]
+pub struct Place<D> {
+    /// Burn's handle.
+    pub device: D,
+    /// For people: `CPU (WebAssembly SIMD)`.
+    pub name: String,
+    /// What a translation may take.
+    pub budget: Budget,
+}
+
+/// Why a session ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum End {
+    /// No more commands.
+    Done,
+    /// The device is gone. The host may start another session elsewhere with the same inbox, whose
+    /// first command is the one that failed.
+    DeviceLost(String),
+}
+
+type Inner<A> = <A as AutodiffBackend>::InnerBackend;
+
+/// Models loaded and the training under way.
+pub struct Session<'a, A, H>
+where
+    A: AutodiffBackend + Kernels,
+    A::InnerBackend: Kernels,
+{
+    host: &'a H,
+    place: Place<A::Device>,
+    models: HashMap<String, Model<Inner<A>>>,
+    training: Option<TrainingRun<A>>,
+}
+
+impl<'a, A, H> Session<'a, A, H>
+where
+    A: AutodiffBackend + Kernels,
+    A::InnerBackend: Kernels,
+    H: Host,
+{
+    /// A session on one device.
+    pub fn new(host: &'a H, place: Place<A::Device>) -> Self {
+        Self { host, place, models: HashMap::new(), training: None }
+    }
+
+    /// Serves commands until there are no more; a training goes on while no command waits.
+    pub async fn run(mut self) -> End {
+        loop {
+            while let Some(command) = self.host.inbox().take() {
+                if let Err(end) = self.handle(command).await {
+                    return end;
+                }
+            }
+            match &mut self.training {
+                Some(run) if run.is_going() => {
+                    run.advance(self.host, &self.place.device).await;
+                    self.host.breathe().await;
+                }
+                _ if self.host.wait().await => {}
+                _ => return End::Done,
+            }
+        }
+    }
+
+    async fn handle(&mut self, Envelope { message, buffers }: Envelope<Command>) -> Result<(), End> {
+        let mut buffers = buffers.into_iter();
+        match message {
+            // The host has chosen the device before the session began.
+            Command::Start { .. } => {}
+            Command::LoadModel { model, file } => {
+                let bytes = buffers.next().unwrap_or_default();
+                match Model::load(&bytes, &self.place.device) {
+                    Ok((loaded, info)) => {
+                        self.models.insert(model.clone(), loaded);
+                        self.host.emit(Event::ModelLoaded { model, info }.into());
+                    }
+                    Err(error) => self.fail(None, Some(model), format!("{file}: {error}")),
+                }
+            }
+            Command::Translate { job, model, input, max_side } => {
+                let bytes = buffers.next().unwrap_or_default();
+                let trained = |direction| self.training.as_ref().map(|run| run.model(direction));
+                let chosen = match model.as_str() {
+                    TRAINED_A_TO_B => trained(Direction::AtoB),
+                    TRAINED_B_TO_A => trained(Direction::BtoA),
+                    name => self.models.get(name).cloned(),
+                };
+                let Some(chosen) = chosen else {
+                    self.fail(Some(job), None, format!("The model {model} is not loaded."));
+                    return Ok(());
+                };
+                let request = translation::Request { job, input, bytes, max_side };
+                if let Err(lost) = translation::serve(&chosen, request, &self.place, self.host).await {
+                    return Err(End::DeviceLost(lost));
+                }
+            }
+            // A translation under way takes its own cancel; this one came too late.
+            Command::Cancel { job } => self.host.emit(Event::Cancelled { job }.into()),
+            Command::Train { config, data } => {
+                let started = TrainingRun::start(config, data, buffers.collect(), &self.place.device);
+                self.begin(started);
+            }
+            Command::ResumeTraining { steps, data } => {
+                let checkpoint = buffers.next().unwrap_or_default();
+                let resumed = TrainingRun::resume(&checkpoint, steps, data, buffers.collect(), &self.place.device);
+                self.begin(resumed);
+            }
+            Command::Pause => self.on_training(TrainingRun::pause),
+            Command::Resume => self.on_training(TrainingRun::go_on),
+            Command::Stop => {
+                if let Some(run) = &mut self.training {
+                    run.stop(self.host).await;
+                }
+            }
+            Command::Export { direction } => match &self.training {
+                Some(run) => run.export(direction, self.host).await,
+                None => self.fail(None, None, "There is no training whose generators could be saved.".into()),
+            },
+            Command::Crash => panic!("asked to crash"),
+        }
+        Ok(())
+    }
+
+    fn begin(&mut self, started: Result<TrainingRun<A>, String>) {
+        match started {
+            Ok(run) => {
+                self.host.emit(run.started().into());
+                self.training = Some(run);
+            }
+            Err(message) => self.fail(None, None, message),
+        }
+    }
+
+    fn on_training(&mut self, change: impl FnOnce(&mut TrainingRun<A>) -> Event) {
+        if let Some(run) = &mut self.training {
+            let event = change(run);
+            self.host.emit(event.into());
+        }
+    }
+
+    fn fail(&self, job: Option<u32>, model: Option<String>, message: String) {
+        self.host.emit(Event::Failed { job, model, message }.into());
+    }
+}

@@ -1,0 +1,307 @@
+//! A training as a session runs it: data in, steps, and what there is to see.
+
+use std::collections::VecDeque;
+
+use burn::tensor::backend::AutodiffBackend;
+use burn::tensor::{Tensor, TensorData};
+use web_time::Instant;
+
+use super::{Host, Inner, translation::Model};
+use crate::config::TrainConfig;
+use crate::data::{Sampler, UnpairedDataset};
+use crate::image::Picture;
+use crate::kernels::Kernels;
+use crate::protocol::{Direction, Envelope, Event, PreviewCell, TrainData};
+use crate::training::{StepLosses, Trainer};
+use crate::weights::Storage;
+
+/// Pairs of pictures in a preview.
+const PREVIEW_ROWS: usize = 3;
+
+/// Losses are read back at most this often: on a GPU a read-back waits for all work before it.
+const REPORT_SECONDS: f64 = 0.2;
+
+/// Steps between two reports at most, whatever the time.
+const REPORT_STEPS: usize = 20;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    Going,
+    Paused,
+    Ended,
+}
+
+/// The training of a session.
+pub struct TrainingRun<A>
+where
+    A: AutodiffBackend + Kernels,
+    A::InnerBackend: Kernels,
+{
+    trainer: Trainer<A>,
+    dataset: UnpairedDataset,
+    sampler: Sampler,
+    state: State,
+    /// When the last steps ended, for the speed.
+    pace: VecDeque<Instant>,
+    reported: Option<Instant>,
+    unreported: usize,
+}
+
+impl<A> TrainingRun<A>
+where
+    A: AutodiffBackend + Kernels,
+    A::InnerBackend: Kernels,
+{
+    /// A new training.
+    pub fn start(
+        config: TrainConfig,
+        data: TrainData,
+        buffers: Vec<Vec<u8>>,
+        device: &A::Device,
+    ) -> Result<Self, String> {
+        config.check()?;
+        let dataset = open(data, buffers)?;
+        Ok(Self::around(Trainer::new(config, device), dataset))
+    }
+
+    /// A training that goes on from a checkpoint.
+    pub fn resume(
+        checkpoint: &[u8],
+        steps: Option<u64>,
+        data: TrainData,
+        buffers: Vec<Vec<u8>>,
+        device: &A::Device,
+    ) -> Result<Self, String> {
+        let mut trainer = Trainer::restore(checkpoint, device).map_err(|error| error.to_string())?;
+        let dataset = open(data, buffers)?;
+        trainer.config.steps = steps.unwrap_or(trainer.config.steps);
+        Ok(Self::around(trainer, dataset))
+    }
+
+    fn around(trainer: Trainer<A>, dataset: UnpairedDataset) -> Self {
+        let sampler = Sampler::new(&trainer.config);
+        Self {
+            trainer,
+            dataset,
+            sampler,
+            state: State::Going,
+            pace: VecDeque::new(),
+            reported: None,
+            unreported: 0,
+        }
+    }
+
+    /// The event that says it has begun.
+    pub fn started(&self) -> Event {
+        let config = &self.trainer.config;
+        Event::TrainingStarted {
+            step: self.trainer.step,
+            steps: config.steps,
+            images_a: self.dataset.train_a.len() as u32,
+            images_b: self.dataset.train_b.len() as u32,
+            parameters: config.generator_architecture().parameter_count(),
+        }
+    }
+
+    /// Whether there is a step to make.
+    pub fn is_going(&self) -> bool {
+        self.state == State::Going
+    }
+
+    /// Pauses.
+    pub fn pause(&mut self) -> Event {
+        if self.state == State::Going {
+            self.state = State::Paused;
+        }
+        Event::Paused { step: self.trainer.step }
+    }
+
+    /// Goes on after a pause.
+    pub fn go_on(&mut self) -> Event {
+        if self.state == State::Paused {
+            self.state = State::Going;
+            self.pace.clear();
+        }
+        Event::Resumed { step: self.trainer.step }
+    }
+
+    /// Ends it; the generators stay.
+    pub async fn stop<H: Host>(&mut self, host: &H) {
+        if self.state != State::Ended {
+            self.end(None, host).await;
+        }
+    }
+
+    async fn end<H: Host>(&mut self, trouble: Option<String>, host: &H) {
+        self.state = State::Ended;
+        let config = &self.trainer.config;
+        if trouble.is_none() && config.checkpoint_every > 0 {
+            self.checkpoint(host).await;
+        }
+        host.emit(Event::Stopped { step: self.trainer.step, trouble }.into());
+    }
+
+    /// One of its generators, for translating.
+    pub fn model(&self, direction: Direction) -> Model<Inner<A>> {
+        let generators = self.trainer.frozen_generators();
+        let generator = match direction {
+            Direction::AtoB => generators.ab,
+            Direction::BtoA => generators.ba,
+        };
+        Model { generator, ngf: self.trainer.config.ngf as usize }
+    }
+
+    /// Sends out the weight file of one of its generators.
+    pub async fn export<H: Host>(&self, direction: Direction, host: &H) {
+        let file = self.trainer.weights(direction).await;
+        let bytes = file.and_then(|file| Ok(file.write(Storage::F32)?));
+        host.emit(match bytes {
+            Ok(bytes) => Envelope::with(Event::Weights { file: self.file_name(direction), direction }, vec![bytes]),
+            Err(error) => Event::Failed { job: None, model: None, message: error.to_string() }.into(),
+        });
+    }
+
+    fn file_name(&self, direction: Direction) -> String {
+        let config = &self.trainer.config;
+        let (from, to) = match direction {
+            Direction::AtoB => (&config.domain_a, &config.domain_b),
+            Direction::BtoA => (&config.domain_b, &config.domain_a),
+        };
+        let plain = |name: &str| name.replace(|c: char| !c.is_alphanumeric(), "-").to_lowercase();
+        format!("{}-to-{}.safetensors", plain(from), plain(to))
+    }
+
+    async fn checkpoint<H: Host>(&self, host: &H) {
+        host.emit(match self.trainer.checkpoint().await {
+            Ok(bytes) => Envelope::with(Event::Checkpoint { step: self.trainer.step }, vec![bytes]),
+            Err(error) => Event::Failed { job: None, model: None, message: error.to_string() }.into(),
+        });
+    }
+
+    /// Makes one step and tells what there is to tell.
+    pub async fn advance<H: Host>(&mut self, host: &H, device: &A::Device) {
+        if self.trainer.step >= self.trainer.config.steps {
+            return self.end(None, host).await;
+        }
+        if self.trainer.step == 0 {
+            self.preview(host, device).await;
+        }
+        let drawn = match self.sampler.draw(&self.dataset, self.trainer.step) {
+            Ok(drawn) => drawn,
+            Err(error) => return self.end(Some(error.to_string()), host).await,
+        };
+        for (file, reason) in drawn.skipped {
+            host.emit(Event::ImageSkipped { file, reason }.into());
+        }
+        let rate = self.trainer.learning_rate();
+        let losses = self.trainer.step(to_tensor(&drawn.a, device), to_tensor(&drawn.b, device));
+        self.unreported += 1;
+        let due = self.reported.is_none_or(|last| last.elapsed().as_secs_f64() >= REPORT_SECONDS);
+        if (due || self.unreported >= REPORT_STEPS)
+            && let Err(trouble) = self.report(losses, rate, host).await
+        {
+            return self.end(Some(trouble), host).await;
+        }
+        let config = &self.trainer.config;
+        let every = |period: u64| period > 0 && self.trainer.step.is_multiple_of(period);
+        let (preview, checkpoint) = (every(config.preview_every), every(config.checkpoint_every));
+        if preview {
+            self.preview(host, device).await;
+        }
+        if checkpoint {
+            self.checkpoint(host).await;
+        }
+        if self.trainer.step >= self.trainer.config.steps {
+            self.end(None, host).await;
+        }
+    }
+
+    async fn report<H: Host>(&mut self, losses: StepLosses<Inner<A>>, rate: f64, host: &H) -> Result<(), String> {
+        let losses = losses.read().await.map_err(|reason| format!("The device was lost: {reason}"))?;
+        if !losses.is_finite() {
+            return Err("A loss is no longer a number: the training has diverged. \
+                        Start again with a lower learning rate."
+                .into());
+        }
+        let now = Instant::now();
+        self.pace.extend(std::iter::repeat_n(now, self.unreported));
+        self.pace.drain(..self.pace.len().saturating_sub(50));
+        let seconds = self.pace.front().map_or(0.0, |first| (now - *first).as_secs_f64());
+        let spanned = self.pace.iter().filter(|time| Some(*time) != self.pace.front()).count();
+        (self.reported, self.unreported) = (Some(now), 0);
+        let step = self.trainer.step;
+        let epoch = ((step - 1) / self.dataset.epoch_length().max(1)) as u32 + 1;
+        let steps_per_second = if seconds > 0.0 { (spanned as f64 / seconds) as f32 } else { 0.0 };
+        host.emit(Event::Step { step, epoch, losses, learning_rate: rate, steps_per_second }.into());
+        Ok(())
+    }
+
+    /// Real, translated and reconstructed pictures of the first test pairs (training ones where there are no others).
+    async fn preview<H: Host>(&self, host: &H, device: &A::Device) {
+        let config = &self.trainer.config;
+        let fixed = |test: &[crate::data::Source], train: &[crate::data::Source]| -> Vec<Picture> {
+            let chosen = if test.is_empty() { train } else { test };
+            let decoded = chosen.iter().filter_map(|source| source.picture().ok());
+            decoded.take(PREVIEW_ROWS).map(|picture| picture.resize(config.size, config.size)).collect()
+        };
+        let generators = self.trainer.frozen_generators();
+        let (mut cells, mut buffers) = (Vec::new(), Vec::new());
+        let sides = [
+            (fixed(&self.dataset.test_a, &self.dataset.train_a), &generators.ab, &generators.ba, ["real_a", "fake_b", "rec_a"]),
+            (fixed(&self.dataset.test_b, &self.dataset.train_b), &generators.ba, &generators.ab, ["real_b", "fake_a", "rec_b"]),
+        ];
+        for (pictures, there, back, kinds) in sides {
+            for (row, real) in pictures.into_iter().enumerate() {
+                let fake = there.forward(to_tensor(&real, device));
+                let rec = back.forward(fake.clone());
+                let (Some(fake), Some(rec)) = (to_picture(fake).await, to_picture(rec).await) else { return };
+                for (kind, picture) in kinds.into_iter().zip([real, fake, rec]) {
+                    let Picture { width, height, pixels } = picture;
+                    cells.push(PreviewCell { kind: kind.into(), row: row as u32, width, height });
+                    buffers.push(pixels);
+                }
+                host.breathe().await;
+            }
+        }
+        host.emit(Envelope::with(Event::Preview { step: self.trainer.step, cells }, buffers));
+    }
+}
+
+fn open(data: TrainData, mut buffers: Vec<Vec<u8>>) -> Result<UnpairedDataset, String> {
+    let dataset = match data {
+        TrainData::Zip { name } => {
+            let bytes = buffers.pop().ok_or("The zip file did not arrive.")?;
+            UnpairedDataset::from_zip(bytes).map_err(|error| format!("{name}: {error}"))
+        }
+        TrainData::Piles { a, b } => {
+            let of_b = buffers.split_off(a.len().min(buffers.len()));
+            let named = |names: Vec<String>, files: Vec<Vec<u8>>| names.into_iter().zip(files).collect();
+            UnpairedDataset::from_piles(named(a, buffers), named(b, of_b)).map_err(|error| error.to_string())
+        }
+        TrainData::Folder { path } => from_folder(&path),
+    };
+    dataset
+}
+
+#[cfg(not(target_family = "wasm"))]
+fn from_folder(path: &str) -> Result<UnpairedDataset, String> {
+    UnpairedDataset::from_folder(std::path::Path::new(path)).map_err(|error| error.to_string())
+}
+
+#[cfg(target_family = "wasm")]
+fn from_folder(_path: &str) -> Result<UnpairedDataset, String> {
+    Err("A page cannot read folders by their path: drop the folders on it.".into())
+}
+
+fn to_tensor<B: Kernels>(picture: &Picture, device: &B::Device) -> Tensor<B, 4> {
+    let shape = [1, 3, picture.height as usize, picture.width as usize];
+    Tensor::from_data(TensorData::new(picture.to_planes(), shape), device)
+}
+
+/// `None` when the device is lost; the next step says so.
+async fn to_picture<B: Kernels>(image: Tensor<B, 4>) -> Option<Picture> {
+    let [_, _, height, width] = image.dims();
+    let data = image.into_data_async().await.ok()?;
+    let values: Vec<f32> = data.iter::<f32>().collect();
+    Some(Picture::from_planes(&values, width as u32, height as u32))
+}

@@ -1,0 +1,121 @@
+//! Serving one [`Command::Translate`](crate::protocol::Command::Translate).
+
+use std::ops::ControlFlow;
+
+use burn::tensor::backend::Backend;
+use web_time::Instant;
+
+use super::{Host, Place};
+use crate::image::Picture;
+use crate::kernels::Kernels;
+use crate::model::{Architecture, ResnetGenerator};
+use crate::protocol::{Envelope, Event, Input, ModelInfo, Stage};
+use crate::translate::{TranslateError, Watcher, translate};
+use crate::weights::networks::load_generator;
+use crate::weights::{WeightError, WeightFile};
+
+/// A generator ready to translate.
+#[derive(Clone, Debug)]
+pub struct Model<B: Backend> {
+    /// The network.
+    pub generator: ResnetGenerator<B>,
+    /// Its width, which decides the memory it takes.
+    pub ngf: usize,
+}
+
+impl<B: Kernels> Model<B> {
+    /// The generator in a weight file's bytes, and what it is.
+    pub fn load(bytes: &[u8], device: &B::Device) -> Result<(Self, ModelInfo), WeightError> {
+        let file = WeightFile::read(bytes)?;
+        let info = file.info();
+        let ngf = match file.generator()? {
+            Architecture::Resnet { ngf, .. } => ngf,
+            other => return Err(WeightError::NotAGenerator { found: other.name() }),
+        };
+        Ok((Self { generator: load_generator(file, device)?, ngf }, info))
+    }
+}
+
+/// One picture to translate.
+pub struct Request {
+    /// The page's number.
+    pub job: u32,
+    /// What `bytes` are.
+    pub input: Input,
+    /// A file or RGBA8 pixels.
+    pub bytes: Vec<u8>,
+    /// Shrink to this longer side first.
+    pub max_side: Option<u32>,
+}
+
+struct Reporter<'a, H> {
+    job: u32,
+    host: &'a H,
+}
+
+impl<H: Host> Watcher for Reporter<'_, H> {
+    async fn progress(&self, fraction: f32) -> ControlFlow<()> {
+        self.host.emit(Event::Progress { job: self.job, stage: Stage::Translating, fraction }.into());
+        self.host.breathe().await;
+        if self.host.inbox().take_cancel(self.job) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    }
+}
+
+/// Translates and reports. `Err`: the device is lost, in its own words, and the command should be tried elsewhere.
+pub async fn serve<B: Kernels, H: Host>(
+    model: &Model<B>,
+    request: Request,
+    place: &Place<B::Device>,
+    host: &H,
+) -> Result<(), String> {
+    let Request { job, input, bytes, max_side } = request;
+    host.emit(Event::Progress { job, stage: Stage::Decoding, fraction: 0.0 }.into());
+    host.breathe().await;
+    let picture = match picture(input, bytes) {
+        Ok(picture) => max_side.map_or(picture.clone(), |side| picture.shrink_to(side)),
+        Err(message) => {
+            host.emit(Event::Failed { job: Some(job), model: None, message }.into());
+            return Ok(());
+        }
+    };
+    let start = Instant::now();
+    let reporter = Reporter { job, host };
+    let result = translate(&model.generator, model.ngf, &picture, &place.device, place.budget, &reporter).await;
+    let event = match result {
+        Ok(result) => {
+            let event = Event::Translated {
+                job,
+                width: result.width,
+                height: result.height,
+                milliseconds: start.elapsed().as_secs_f64() * 1e3,
+                device: place.name.clone(),
+                mean_absolute_error: picture.mean_absolute_error(&result),
+            };
+            Envelope::with(event, vec![picture.pixels, result.pixels])
+        }
+        Err(TranslateError::TooLarge { width, height, needed, limit, largest_side }) => {
+            Event::TooLarge { job, width, height, needed, limit, largest_side }.into()
+        }
+        Err(TranslateError::Cancelled) => Event::Cancelled { job }.into(),
+        Err(TranslateError::Device(reason)) => return Err(reason),
+        Err(error @ TranslateError::TooSmall { .. }) => {
+            Event::Failed { job: Some(job), model: None, message: error.to_string() }.into()
+        }
+    };
+    host.emit(event);
+    Ok(())
+}
+
+fn picture(input: Input, bytes: Vec<u8>) -> Result<Picture, String> {
+    match input {
+        Input::File { name } => Picture::decode(&bytes).map_err(|error| format!("{name}: {error}")),
+        Input::Pixels { width, height } => {
+            let expected = u64::from(width) * u64::from(height) * 4;
+            if bytes.len() as u64 == expected {
+                Ok(Picture { width, height, pixels: bytes })
+            } else {
+                Err(format!("A picture of {width}×{height} needs {expected} bytes, not {}.", bytes.len()))
+            }
+        }
+    }
+}

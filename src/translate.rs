@@ -1,0 +1,185 @@
+//! One image in, one image out, on any backend.
+
+use std::ops::ControlFlow;
+
+use burn::tensor::{Tensor, TensorData};
+
+use crate::image::Picture;
+use crate::kernels::Kernels;
+use crate::model::ResnetGenerator;
+
+/// The smallest side that a generator can do something sensible with.
+pub const SMALLEST_SIDE: u32 = 16;
+
+/// Why a picture could not be translated.
+#[derive(Debug, thiserror::Error, PartialEq)]
+pub enum TranslateError {
+    /// A side is below [`SMALLEST_SIDE`].
+    #[error("The image is {width}×{height} pixels; both sides must be at least {SMALLEST_SIDE}.")]
+    TooSmall {
+        /// Its width.
+        width: u32,
+        /// Its height.
+        height: u32,
+    },
+    /// It would need more memory than there is; nothing was computed.
+    #[error(
+        "Translating {width}×{height} pixels would take {} MB of memory and {} MB may be used; at most {largest_side} pixels on the longer side fit.",
+        needed >> 20, limit >> 20
+    )]
+    TooLarge {
+        /// Its width.
+        width: u32,
+        /// Its height.
+        height: u32,
+        /// Bytes it would take.
+        needed: u64,
+        /// Bytes that may be taken.
+        limit: u64,
+        /// The longer side of the largest picture of this shape that fits.
+        largest_side: u32,
+    },
+    /// Somebody asked to stop.
+    #[error("The translation was cancelled.")]
+    Cancelled,
+    /// The device failed; its own words.
+    #[error("The device failed during the translation: {0}")]
+    Device(String),
+}
+
+/// How much memory a translation may take, and how a backend takes it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Budget {
+    /// Bytes that may be taken in all.
+    pub total: u64,
+    /// Bytes of the largest single tensor.
+    pub tensor: u64,
+    /// Full-size feature maps (`ngf` channels) that live at the same time at the worst moment.
+    pub maps: f64,
+}
+
+impl Budget {
+    /// Bytes per pixel for the pictures themselves: planes and RGBA, in and out, and their copies.
+    const PER_PIXEL: f64 = 64.0;
+
+    /// Bytes at the worst moment of translating `width`×`height` with `ngf` channels at full size.
+    pub fn needed(&self, width: u32, height: u32, ngf: usize) -> u64 {
+        let pixels = f64::from(width.next_multiple_of(4)) * f64::from(height.next_multiple_of(4));
+        (pixels * (self.maps * Self::map(ngf) + Self::PER_PIXEL)) as u64
+    }
+
+    /// Bytes of one pixel of a full-size feature map.
+    fn map(ngf: usize) -> f64 {
+        4.0 * ngf as f64
+    }
+
+    fn fits(&self, width: u32, height: u32, ngf: usize) -> bool {
+        let map = f64::from(width) * f64::from(height) * Self::map(ngf);
+        self.needed(width, height, ngf) <= self.total && map as u64 <= self.tensor
+    }
+
+    /// Whether a picture fits.
+    ///
+    /// # Errors
+    /// [`TranslateError::TooLarge`] with the largest side that does.
+    pub fn check(&self, width: u32, height: u32, ngf: usize) -> Result<(), TranslateError> {
+        if self.fits(width, height, ngf) {
+            return Ok(());
+        }
+        let longer = width.max(height);
+        let scaled = |side: u32, to: u32| (u64::from(side) * u64::from(to) / u64::from(longer)).max(1) as u32;
+        let fits = |to: u32| self.fits(scaled(width, to), scaled(height, to), ngf);
+        // `fits` falls once as the side grows: bisect for the last side that does.
+        let (mut yes, mut no) = (0, longer);
+        while no - yes > 1 {
+            let middle = yes + (no - yes) / 2;
+            if fits(middle) { yes = middle } else { no = middle }
+        }
+        let (needed, limit) = (self.needed(width, height, ngf), self.total);
+        Err(TranslateError::TooLarge { width, height, needed, limit, largest_side: yes })
+    }
+}
+
+/// Who watches a translation: told how far it is, may end it.
+pub trait Watcher {
+    /// Called between the generator's stages with the fraction done; `Break` cancels.
+    fn progress(&self, fraction: f32) -> impl Future<Output = ControlFlow<()>>;
+}
+
+/// Translates a picture; the result has its exact size and its alpha.
+///
+/// Sides that are no multiples of 4 are padded by reflection and cropped back.
+///
+/// # Errors
+/// When the picture is too small or too large, on cancel, and when the device fails.
+pub async fn translate<B: Kernels>(
+    generator: &ResnetGenerator<B>,
+    ngf: usize,
+    picture: &Picture,
+    device: &B::Device,
+    budget: Budget,
+    watcher: &impl Watcher,
+) -> Result<Picture, TranslateError> {
+    let Picture { width, height, .. } = *picture;
+    if width.min(height) < SMALLEST_SIDE {
+        return Err(TranslateError::TooSmall { width, height });
+    }
+    budget.check(width, height, ngf)?;
+    let [rows, columns] = [height, width].map(|side| side.next_multiple_of(4) as usize);
+    let padded = pad(&picture.to_planes(), [height as usize, width as usize], [rows, columns]);
+    let mut planes = Tensor::<B, 4>::from_data(TensorData::new(padded, [1, 3, rows, columns]), device);
+    let stages = generator.stages();
+    for stage in 0..stages {
+        if watcher.progress(stage as f32 / stages as f32).await.is_break() {
+            return Err(TranslateError::Cancelled);
+        }
+        planes = generator.stage(stage, planes);
+    }
+    let cropped = planes.narrow(2, 0, height as usize).narrow(3, 0, width as usize);
+    let data = cropped.into_data_async().await.map_err(|error| TranslateError::Device(format!("{error:?}")))?;
+    let values: Vec<f32> = data.iter::<f32>().collect();
+    if watcher.progress(1.0).await.is_break() {
+        return Err(TranslateError::Cancelled);
+    }
+    Ok(Picture::from_planes(&values, width, height).with_alpha_of(picture))
+}
+
+/// Three planes padded on the right and at the bottom, mirrored at the last pixel.
+fn pad(planes: &[f32], [height, width]: [usize; 2], [rows, columns]: [usize; 2]) -> Vec<f32> {
+    let mirrored = |index: usize, side: usize| if index < side { index } else { 2 * (side - 1) - index };
+    let mut padded = Vec::with_capacity(3 * rows * columns);
+    for plane in planes.chunks_exact(height * width) {
+        for row in 0..rows {
+            let line = &plane[mirrored(row, height) * width..][..width];
+            padded.extend_from_slice(line);
+            padded.extend((width..columns).map(|column| line[mirrored(column, width)]));
+        }
+    }
+    padded
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn padding_mirrors_at_the_last_pixel() {
+        let planes: Vec<f32> = (0..3 * 5 * 6).map(|value| value as f32).collect();
+        let padded = pad(&planes, [5, 6], [8, 8]);
+        assert_eq!(padded.len(), 3 * 64);
+        assert_eq!(padded[..8], [0., 1., 2., 3., 4., 5., 4., 3.]);
+        assert_eq!(padded[5 * 8..6 * 8], padded[3 * 8..4 * 8], "row 5 mirrors row 3 at row 4");
+    }
+
+    #[test]
+    fn the_largest_side_offered_fits_and_one_more_does_not() {
+        let budget = Budget { total: 100 << 20, tensor: 64 << 20, maps: 2.0 };
+        assert_eq!(budget.check(256, 256, 64), Ok(()));
+        let Err(TranslateError::TooLarge { largest_side, needed, limit, .. }) = budget.check(4000, 2000, 64) else {
+            panic!("4000×2000 does not fit into 100 MB");
+        };
+        assert!(needed > limit);
+        assert_eq!(budget.check(largest_side, largest_side / 2, 64), Ok(()));
+        assert!(budget.check(largest_side + 8, largest_side / 2 + 4, 64).is_err());
+    }
+}

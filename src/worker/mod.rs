@@ -1,0 +1,129 @@
+//! The browser worker: a [session](crate::session) behind `postMessage`.
+
+mod adapter;
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::task::{Poll, Waker};
+
+use burn::backend::{Autodiff, Flex};
+use wasm_bindgen_futures::spawn_local;
+
+use crate::platform::worker_scope;
+use crate::protocol::{BackendName, Command, Envelope, Event};
+use crate::session::{End, Host, Inbox, Place, Session};
+use crate::translate::Budget;
+
+/// A page's worker has 4 GiB of addresses; what the program and its weights take is left out.
+const MEMORY: u64 = 3 << 30;
+
+/// Feature maps alive at the worst moment of a translation, measured with flex on one thread.
+const CPU_MAPS: f64 = 3.0;
+
+/// candle gathers whole im2col matrices: 49 values a pixel in the outermost layers.
+#[cfg(feature = "candle")]
+const CANDLE_MAPS: f64 = 64.0;
+
+#[derive(Default)]
+struct Page {
+    inbox: Inbox,
+    waiting: RefCell<Option<Waker>>,
+}
+
+impl Page {
+    fn receive(&self, command: Envelope<Command>) {
+        self.inbox.put(command);
+        if let Some(waker) = self.waiting.take() {
+            waker.wake();
+        }
+    }
+}
+
+impl Host for Page {
+    fn inbox(&self) -> &Inbox {
+        &self.inbox
+    }
+
+    fn emit(&self, event: Envelope<Event>) {
+        worker_scope::post(event);
+    }
+
+    async fn breathe(&self) {
+        crate::platform::yield_to_event_loop().await;
+    }
+
+    async fn wait(&self) -> bool {
+        std::future::poll_fn(|context| {
+            if self.inbox.is_empty() {
+                self.waiting.replace(Some(context.waker().clone()));
+                Poll::Pending
+            } else {
+                Poll::Ready(true)
+            }
+        })
+        .await
+    }
+}
+
+/// Starts the worker; it serves the page until it is terminated.
+pub fn start() {
+    worker_scope::set_on_panic(|message| worker_scope::post(Event::Crashed { message }));
+    let page = Rc::new(Page::default());
+    let receiver = page.clone();
+    worker_scope::set_on_command(move |command| receiver.receive(command));
+    worker_scope::post(Event::Loaded);
+    spawn_local(async move { serve(&page).await });
+}
+
+async fn serve(page: &Page) {
+    let mut asked = None;
+    while page.wait().await {
+        let Some(first) = page.inbox.take() else { continue };
+        match first.message {
+            Command::Start { backend } => {
+                asked = backend;
+                break;
+            }
+            _ => page.inbox.put_back(first),
+        }
+    }
+    if let End::DeviceLost(reason) = run(page, asked).await {
+        // The page starts a new worker on the processor and sends the work again.
+        page.emit(Event::DeviceLost { reason }.into());
+    }
+}
+
+/// Runs a session on the backend asked for, or on the best there is.
+async fn run(page: &Page, asked: Option<BackendName>) -> End {
+    let ready = |backend, device: &str, note| page.emit(Event::Ready { backend, device: device.into(), note }.into());
+    let mut note = None;
+    match asked {
+        #[cfg(feature = "candle")]
+        Some(BackendName::Candle) => {
+            #[allow(deprecated, reason = "burn-candle is deprecated after 0.21, on which this project stays")]
+            type Candle = burn::backend::Candle;
+            let name = "CPU (candle in WebAssembly)";
+            ready(BackendName::Candle, name, note);
+            let budget = Budget { total: MEMORY, tensor: MEMORY, maps: CANDLE_MAPS };
+            let place = Place { device: Default::default(), name: name.into(), budget };
+            return Session::<Autodiff<Candle>, _>::new(page, place).run().await;
+        }
+        Some(BackendName::Flex) => {}
+        Some(BackendName::Cuda) => note = Some("A page cannot use CUDA.".into()),
+        #[cfg(feature = "wgpu")]
+        None | Some(BackendName::Wgpu) => match adapter::open(asked.is_some()).await {
+            Ok(place) => {
+                ready(BackendName::Wgpu, &place.name, note);
+                return Session::<Autodiff<burn::backend::Wgpu>, _>::new(page, place).run().await;
+            }
+            Err(reason) => note = Some(reason),
+        },
+        #[allow(unreachable_patterns, reason = "reached when a backend's feature is off")]
+        _ => note = Some("That backend is not part of this build.".into()),
+    }
+    let name = "CPU (WebAssembly SIMD)";
+    ready(BackendName::Flex, name, note);
+    let budget = Budget { total: MEMORY, tensor: MEMORY, maps: CPU_MAPS };
+    let place = Place { device: Default::default(), name: name.into(), budget };
+    Session::<Autodiff<Flex>, _>::new(page, place).run().await
+}
