@@ -2,33 +2,31 @@
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { createRequire } from "node:module";
-import { after, before, test } from "node:test";
+import { after, test } from "node:test";
 import { choose, done, file, go, hears, listenIn } from "./support/app.js";
 import { host, launch, screenshot, sizes, visit } from "./support/browser.js";
 import { picture } from "./support/pictures.js";
 import { tinyGenerator } from "./support/weights.js";
 
 const axe = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
-let browser, server;
-before(async () => ([browser, server] = [await launch(), await host()]));
-after(async () => {
-  await browser.close();
-  await server.close();
-});
+const [browser, server] = [await launch({ after }), await host({ after })];
 
 /** What axe-core objects to, one line each. */
 async function violations(page) {
   await page.evaluate(axe);
   const { violations } = await page.evaluate(() => window.axe.run());
-  return violations.flatMap(({ id, nodes }) => nodes.map(({ target, failureSummary }) => `${id}: ${target} ${failureSummary}`));
+  return violations.flatMap(({ id, nodes }) =>
+    nodes.map(({ target, failureSummary }) => `${id}: ${target} ${failureSummary}`),
+  );
 }
 
-const overflow = (page) => page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth);
+const overflow = (page) =>
+  page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth);
 
 for (const size of Object.keys(sizes)) {
   for (const theme of ["light", "dark"]) {
-    test(`${size}, ${theme}: every state is readable`, async () => {
-      const { page, context, errors } = await visit(browser, `${server.url}?backend=flex`, {
+    test(`${size}, ${theme}: every state is readable`, async (t) => {
+      const { page, errors } = await visit(t, browser, `${server.url}?backend=flex`, {
         size,
         dark: theme === "dark",
         init: listenIn,
@@ -65,14 +63,13 @@ for (const size of Object.keys(sizes)) {
       await page.evaluate(() => (document.querySelector("#advanced").open = true));
       await look("train-advanced");
       assert.deepEqual(errors, []);
-      await context.close();
     });
   }
 }
 
-test("readable at 200 %", async () => {
+test("readable at 200 %", async (t) => {
   const { width, height } = sizes.desktop;
-  const { page, context } = await visit(browser, `${server.url}?backend=flex`, {
+  const { page } = await visit(t, browser, `${server.url}?backend=flex`, {
     init: listenIn,
     viewport: { width: width / 2, height: height / 2 },
     deviceScaleFactor: 2,
@@ -83,17 +80,18 @@ test("readable at 200 %", async () => {
     await screenshot(page, `zoomed-${place}`);
     assert.ok((await overflow(page)) <= 0, place);
   }
-  await context.close();
 });
 
-test("on a phone, the stage comes first and the main button stays in reach", async () => {
-  const { page, context } = await visit(browser, server.url, { size: "phone", init: listenIn });
+test("on a phone, the stage comes first and the main button stays in reach", async (t) => {
+  const { page } = await visit(t, browser, server.url, { size: "phone", init: listenIn });
   await page.locator("#models li").first().waitFor();
   const [stage, models] = [await page.locator("#stage").boundingBox(), await page.locator("#models").boundingBox()];
   assert.ok(stage.y < models.y && stage.y < sizes.phone.height / 3);
   await page.evaluate(() => window.scrollTo(0, document.body.scrollHeight));
   await page.waitForTimeout(300);
   const button = await page.locator("#choose").boundingBox();
-  assert.ok(button.y >= 0 && button.y + button.height <= sizes.phone.height, "still on the screen at the end of the page");
-  await context.close();
+  assert.ok(
+    button.y >= 0 && button.y + button.height <= sizes.phone.height,
+    "still on the screen at the end of the page",
+  );
 });

@@ -4,18 +4,13 @@ import { execFileSync } from "node:child_process";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { after, before, test } from "node:test";
+import { after, test } from "node:test";
 import { choose, done, file, go, heard, hears, listenIn, save, startTimer, timer } from "./support/app.js";
 import { host, launch, screenshot, visit } from "./support/browser.js";
 import { cyclegan } from "./support/paths.js";
 import { picture } from "./support/pictures.js";
 
-let browser, server;
-before(async () => ([browser, server] = [await launch(), await host()]));
-after(async () => {
-  await browser.close();
-  await server.close();
-});
+const [browser, server] = [await launch({ after }), await host({ after })];
 
 /** Sets a number of the advanced settings. */
 async function set(page, id, value) {
@@ -33,11 +28,12 @@ async function quickTraining(page, steps) {
 }
 
 /** The generators' total of a `Step` event: what they minimise. */
-const total = ({ losses: l }) => l.adversarial_ab + l.adversarial_ba + l.cycle_a + l.cycle_b + l.identity_a + l.identity_b;
+const total = ({ losses: l }) =>
+  l.adversarial_ab + l.adversarial_ba + l.cycle_a + l.cycle_b + l.identity_a + l.identity_b;
 const mean = (values) => values.reduce((a, b) => a + b, 0) / values.length;
 
-test("a training on the built-in data learns, pauses, resumes, stops, and its generators can be used", async () => {
-  const { page, context, errors } = await visit(browser, `${server.url}?backend=flex`, { init: listenIn });
+test("a training on the built-in data learns, pauses, resumes, stops, and its generators can be used", async (t) => {
+  const { page, errors } = await visit(t, browser, `${server.url}?backend=flex`, { init: listenIn });
   await quickTraining(page, 400);
   await startTimer(page);
   await page.click("#train-start");
@@ -80,14 +76,14 @@ test("a training on the built-in data learns, pauses, resumes, stops, and its ge
   assert.ok(count > 20);
   assert.ok(longest <= 150, `a 50 ms timer waited for ${longest} ms`);
   assert.deepEqual(errors, []);
-  await context.close();
 });
 
-test("a training on the visitor's own piles, one file of them broken", async () => {
-  const { page, context, errors } = await visit(browser, `${server.url}?backend=flex`, { init: listenIn });
+test("a training on the visitor's own piles, one file of them broken", async (t) => {
+  const { page, errors } = await visit(t, browser, `${server.url}?backend=flex`, { init: listenIn });
   await quickTraining(page, 3);
   await page.check("#source-own");
-  const pile = (name, count, size) => Array.from({ length: count }, (_, i) => file(`${name}${i}.png`, picture(size + i, size)));
+  const pile = (name, count, size) =>
+    Array.from({ length: count }, (_, i) => file(`${name}${i}.png`, picture(size + i, size)));
   await page.setInputFiles("#files-a", [...pile("a", 3, 40), file("bad.png", Buffer.from("no picture"))]);
   await page.setInputFiles("#files-b", pile("b", 4, 52));
   await page.click("#train-start");
@@ -98,11 +94,10 @@ test("a training on the visitor's own piles, one file of them broken", async () 
   assert.deepEqual([stopped.step, stopped.trouble], [3, null]);
   await page.locator("#skipped").getByText("bad.png").waitFor({ state: "attached" });
   assert.deepEqual(errors, []);
-  await context.close();
 });
 
-test("training steps are made on WebGPU, too", async () => {
-  const { page, context, errors } = await visit(browser, `${server.url}?backend=wgpu`, { init: listenIn });
+test("training steps are made on WebGPU, too", async (t) => {
+  const { page, errors } = await visit(t, browser, `${server.url}?backend=wgpu`, { init: listenIn });
   await quickTraining(page, 2);
   await startTimer(page);
   await page.click("#train-start");
@@ -112,5 +107,4 @@ test("training steps are made on WebGPU, too", async () => {
   const { longest } = await timer(page);
   assert.ok(longest <= 150, `a 50 ms timer waited for ${longest} ms`);
   assert.deepEqual(errors, []);
-  await context.close();
 });

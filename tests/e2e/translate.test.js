@@ -5,7 +5,21 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
-import { choose, command, done, drop, file, heard, hears, listenIn, paste, result, save, startTimer, timer } from "./support/app.js";
+import {
+  choose,
+  command,
+  done,
+  drop,
+  file,
+  heard,
+  hears,
+  listenIn,
+  paste,
+  result,
+  save,
+  startTimer,
+  timer,
+} from "./support/app.js";
 import { host, launch, screenshot, visit } from "./support/browser.js";
 import { cyclegan } from "./support/paths.js";
 import { asJpeg, decodePng, largestDifference, picture, spread } from "./support/pictures.js";
@@ -14,45 +28,46 @@ import { tinyGenerator } from "./support/weights.js";
 // Sides that are no multiples of 4, so that padding and cropping take part.
 const [width, height] = [70, 53];
 const tiny = file("tiny.safetensors", tinyGenerator());
-let browser, server, jpeg, folder;
-
-before(async () => {
-  [browser, server] = [await launch(), await host()];
-  const { page, context } = await visit(browser, server.url);
-  jpeg = file("photo.jpg", await asJpeg(page, picture(width, height)));
-  await context.close();
-  folder = mkdtempSync(join(tmpdir(), "cyclegan-e2e-"));
-});
-after(async () => {
-  await browser.close();
-  await server.close();
-  rmSync(folder, { recursive: true });
-});
+const [browser, server] = [await launch({ after }), await host({ after })];
+const jpeg = file(
+  "photo.jpg",
+  await asJpeg((await visit({ after }, browser, server.url)).page, picture(width, height)),
+);
+const folder = mkdtempSync(join(tmpdir(), "cyclegan-e2e-"));
+after(() => rmSync(folder, { recursive: true }));
 
 /** Runs `work` in a fresh visit with the tiny model chosen; nothing may end up in the console. */
-async function withTiny(work, { query = "?backend=flex", model = tiny } = {}) {
-  const { page, context, errors } = await visit(browser, server.url + query, { init: listenIn });
+async function withTiny(t, work, { query = "?backend=flex", model = tiny } = {}) {
+  const { page, errors } = await visit(t, browser, server.url + query, { init: listenIn });
   await hears(page, "Ready");
   await choose(page, model);
   await work(page);
   assert.deepEqual(errors, []);
-  await context.close();
 }
 
 describe("one JPEG, one model", () => {
   let expected;
   before(() => {
-    const paths = { model: join(folder, "tiny.safetensors"), input: join(folder, "photo.jpg"), out: join(folder, "out.png") };
+    const paths = {
+      model: join(folder, "tiny.safetensors"),
+      input: join(folder, "photo.jpg"),
+      out: join(folder, "out.png"),
+    };
     writeFileSync(paths.model, tiny.buffer);
     writeFileSync(paths.input, jpeg.buffer);
-    execFileSync(cyclegan, ["translate", "--model", paths.model, paths.input, "--out", paths.out, "--backend", "flex"], { stdio: "pipe" });
+    execFileSync(
+      cyclegan,
+      ["translate", "--model", paths.model, paths.input, "--out", paths.out, "--backend", "flex"],
+      { stdio: "pipe" },
+    );
     expected = decodePng(readFileSync(paths.out));
     assert.deepEqual([expected.width, expected.height], [width, height]);
     assert.ok(spread(expected) > 10, "the tiny model makes a picture and not a grey plane");
   });
   for (const backend of ["flex", "candle", "wgpu"]) {
-    test(`the page on ${backend} agrees with the command line`, () =>
+    test(`the page on ${backend} agrees with the command line`, (t) =>
       withTiny(
+        t,
         async (page) => {
           await choose(page, jpeg);
           await done(page);
@@ -60,15 +75,19 @@ describe("one JPEG, one model", () => {
           const [translated] = await heard(page, "Translated");
           assert.equal((await heard(page, "Ready")).at(-1).backend, backend);
           assert.ok(translated.milliseconds > 0);
-          assert.match(await page.innerText("#caption"), new RegExp(`${width}.*${height}`), "the size stands under the result");
+          assert.match(
+            await page.innerText("#caption"),
+            new RegExp(`${width}.*${height}`),
+            "the size stands under the result",
+          );
         },
         { query: `?backend=${backend}` },
       ));
   }
 });
 
-test("drop and paste bring a picture in", () =>
-  withTiny(async (page) => {
+test("drop and paste bring a picture in", (t) =>
+  withTiny(t, async (page) => {
     await drop(page, "#stage", jpeg);
     await hears(page, "Translated");
     await done(page);
@@ -80,7 +99,15 @@ test("drop and paste bring a picture in", () =>
   }));
 
 /** A list of two tiny models that undo each other, in the page's own format, with a sample. */
-const card = (id, reverse) => ({ id, title: id, sentence: `Goes ${id}.`, file: `test/${id}.safetensors`, reverse, samples: ["test/sample.png"], licence: "MIT" });
+const card = (id, reverse) => ({
+  id,
+  title: id,
+  sentence: `Goes ${id}.`,
+  file: `test/${id}.safetensors`,
+  reverse,
+  samples: ["test/sample.png"],
+  licence: "MIT",
+});
 const pair = {
   "test/models.json": Buffer.from(JSON.stringify([card("there", "home"), card("home", "there")])),
   "test/there.safetensors": tiny.buffer,
@@ -88,10 +115,13 @@ const pair = {
   "test/sample.png": picture(64, 48),
 };
 
-test("a listed model is downloaded once, kept, and can be cleared; and back again", async () => {
-  const own = await host({ extra: pair });
-  const downloads = () => own.requests.filter(({ method, path }) => method === "GET" && path.endsWith("there.safetensors")).length;
-  const { page, context, errors } = await visit(browser, `${own.url}?backend=flex&models=test/models.json`, { init: listenIn });
+test("a listed model is downloaded once, kept, and can be cleared; and back again", async (t) => {
+  const own = await host(t, { extra: pair });
+  const downloads = () =>
+    own.requests.filter(({ method, path }) => method === "GET" && path.endsWith("there.safetensors")).length;
+  const { page, errors } = await visit(t, browser, `${own.url}?backend=flex&models=test/models.json`, {
+    init: listenIn,
+  });
   const translateSample = async () => {
     await hears(page, "Ready");
     await page.locator("#samples button").first().click();
@@ -103,7 +133,11 @@ test("a listed model is downloaded once, kept, and can be cleared; and back agai
   await page.click("#back-again");
   await hears(page, "Translated", { count: 2 });
   await page.locator("#side-back:checked").waitFor({ state: "attached" });
-  assert.match(await page.innerText("#actions"), /mean|differ|apart/i, "how far the reconstruction is from the original");
+  assert.match(
+    await page.innerText("#actions"),
+    /mean|differ|apart/i,
+    "how far the reconstruction is from the original",
+  );
   await screenshot(page, "back-again");
 
   await page.reload();
@@ -115,12 +149,10 @@ test("a listed model is downloaded once, kept, and can be cleared; and back agai
   await translateSample();
   assert.equal(downloads(), 2);
   assert.deepEqual(errors, []);
-  await context.close();
-  await own.close();
 });
 
-test("the camera brings a picture in", () =>
-  withTiny(async (page) => {
+test("the camera brings a picture in", (t) =>
+  withTiny(t, async (page) => {
     await page.click("#camera");
     await page.locator("#camera-take:enabled").click();
     const { width: w, height: h } = await hears(page, "Translated");
@@ -128,16 +160,15 @@ test("the camera brings a picture in", () =>
     assert.ok(w >= 320 && h >= 240);
   }));
 
-test("a model's sample is one click away", async () => {
-  const { page, context, errors } = await visit(browser, `${server.url}?backend=flex`, { init: listenIn });
+test("a model's sample is one click away", async (t) => {
+  const { page, errors } = await visit(t, browser, `${server.url}?backend=flex`, { init: listenIn });
   await page.locator("#samples button").first().click();
   await done(page);
   assert.deepEqual(errors, []);
-  await context.close();
 });
 
-test("the slider works from the keyboard", () =>
-  withTiny(async (page) => {
+test("the slider works from the keyboard", (t) =>
+  withTiny(t, async (page) => {
     await choose(page, jpeg);
     await done(page);
     const slider = page.locator("#slider");
@@ -155,8 +186,8 @@ test("the slider works from the keyboard", () =>
     assert.ok(!shown.Home.picture.equals(shown.End.picture), "what is shown changes");
   }));
 
-test("the result can be saved, as a PNG of the input's size", () =>
-  withTiny(async (page) => {
+test("the result can be saved, as a PNG of the input's size", (t) =>
+  withTiny(t, async (page) => {
     await choose(page, jpeg);
     await done(page);
     const { name, bytes } = await save(page);
@@ -165,8 +196,9 @@ test("the result can be saved, as a PNG of the input's size", () =>
     assert.deepEqual([w, h], [width, height]);
   }));
 
-test("a long translation can be cancelled, and the next one works", () =>
+test("a long translation can be cancelled, and the next one works", (t) =>
   withTiny(
+    t,
     async (page) => {
       await choose(page, file("large.png", picture(640, 640)));
       await hears(page, "Progress");
@@ -188,8 +220,8 @@ const corrupt = {
   "empty.png": () => Buffer.alloc(0),
 };
 for (const [name, bytes] of Object.entries(corrupt)) {
-  test(`${name} is named in a message, and the page goes on`, () =>
-    withTiny(async (page) => {
+  test(`${name} is named in a message, and the page goes on`, (t) =>
+    withTiny(t, async (page) => {
       await choose(page, file(name, bytes()));
       await page.locator("#panel-message").waitFor();
       assert.ok((await page.innerText("#panel-message")).includes(name));
@@ -199,8 +231,8 @@ for (const [name, bytes] of Object.entries(corrupt)) {
     }));
 }
 
-test("a broken weight file is named in a message, and the page goes on", () =>
-  withTiny(async (page) => {
+test("a broken weight file is named in a message, and the page goes on", (t) =>
+  withTiny(t, async (page) => {
     await choose(page, file("broken.safetensors", tiny.buffer.subarray(0, 5000)));
     await page.getByText("broken.safetensors").first().waitFor();
     await choose(page, tiny);
@@ -208,8 +240,9 @@ test("a broken weight file is named in a message, and the page goes on", () =>
     await done(page);
   }));
 
-test("a worker that dies at work is replaced, and the picture is done all the same", () =>
+test("a worker that dies at work is replaced, and the picture is done all the same", (t) =>
   withTiny(
+    t,
     async (page) => {
       await choose(page, file("large.png", picture(384, 384)));
       await hears(page, "Progress");
@@ -223,8 +256,9 @@ test("a worker that dies at work is replaced, and the picture is done all the sa
     { model: file("large.safetensors", tinyGenerator({ ngf: 24, blocks: 4 })) },
   ));
 
-test("the page stays alive while the worker computes", () =>
+test("the page stays alive while the worker computes", (t) =>
   withTiny(
+    t,
     async (page) => {
       await startTimer(page);
       await choose(page, file("large.png", picture(384, 384)));

@@ -37,7 +37,8 @@ export async function hears(page, name, { count = 1, timeout = 60_000 } = {}) {
 }
 
 /** Sends a command to the newest worker, past the page. */
-export const command = (page, message) => page.evaluate((json) => window.workers.at(-1).postMessage([json]), JSON.stringify(message));
+export const command = (page, message) =>
+  page.evaluate((json) => window.workers.at(-1).postMessage([json]), JSON.stringify(message));
 
 /** `{ name, mimeType, buffer }` as Playwright's file inputs take it. */
 export function file(name, buffer) {
@@ -85,7 +86,8 @@ export async function paste(page, png) {
 /** Waits until the result is on the stage: the button that saves it is there. */
 export async function done(page, timeout = 120_000) {
   await page.locator("#save, #panel-message").and(page.locator(":visible")).first().waitFor({ timeout });
-  if (await page.isVisible("#panel-message")) throw new Error(`The page says: ${await page.innerText("#panel-message")}`);
+  if (await page.isVisible("#panel-message"))
+    throw new Error(`The page says: ${await page.innerText("#panel-message")}`);
 }
 
 /** Saves through the button `selector`; the file's name and bytes. */

@@ -8,15 +8,29 @@ import { serve } from "./server.js";
 const executablePath = process.env.CHROMIUM ?? "/usr/bin/chromium";
 // A camera that shows a test picture, and no dialog that asks for it.
 const camera = ["--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"];
-const quiet = ["--no-sandbox", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"];
+const quiet = [
+  "--no-sandbox",
+  "--disable-quic",
+  "--no-first-run",
+  "--disable-background-networking",
+  "--disable-component-update",
+  "--disable-sync",
+];
 
 /** What `plain` resolves to: this machine, but over a name that browsers don't trust without TLS. */
 const plain = "plain.test";
 
-/** A browser. Without `gpu`, WebGPU finds no adapter. */
-export async function launch({ gpu = true } = {}) {
-  const args = [...quiet, ...camera, `--host-resolver-rules=MAP ${plain} 127.0.0.1`, ...(gpu ? ["--enable-unsafe-webgpu"] : [])];
-  return chromium.launch({ executablePath, args });
+/** A browser until the test `t` ends. Without `gpu`, WebGPU finds no adapter. */
+export async function launch(t, { gpu = true } = {}) {
+  const args = [
+    ...quiet,
+    ...camera,
+    `--host-resolver-rules=MAP ${plain} 127.0.0.1`,
+    ...(gpu ? ["--enable-unsafe-webgpu"] : []),
+  ];
+  const browser = await chromium.launch({ executablePath, args });
+  t.after(() => browser.close());
+  return browser;
 }
 
 export const sizes = {
@@ -27,17 +41,19 @@ export const sizes = {
 /** The address as an insecure context: no `navigator.gpu`, no Cache API, no SharedArrayBuffer, no clipboard. */
 export const insecure = (url) => url.replace("127.0.0.1", plain);
 
-/** dist/ on a host; see `serve` for the options. */
-export function host(options) {
+/** dist/ on a host until the test `t` ends; see `serve` for the options. */
+export async function host(t, options) {
   if (!existsSync(join(dist, "index.html"))) throw new Error("dist/ is missing: run `make build` first.");
-  return serve(dist, options);
+  const server = await serve(dist, options);
+  t.after(server.close);
+  return server;
 }
 
 /**
- * Opens the page in a fresh profile. `errors` collects everything that a visitor would find in the console:
+ * Opens the page in a fresh profile until the test `t` ends. `errors` collects everything that a visitor would find in the console:
  * messages of level error, uncaught exceptions, requests that failed.
  */
-export async function visit(browser, url, { size = "desktop", dark = false, init, ...options } = {}) {
+export async function visit(t, browser, url, { size = "desktop", dark = false, init, ...options } = {}) {
   const context = await browser.newContext({
     viewport: sizes[size],
     hasTouch: size === "phone",
@@ -45,14 +61,18 @@ export async function visit(browser, url, { size = "desktop", dark = false, init
     acceptDownloads: true,
     ...options,
   });
+  t.after(() => context.close());
   const page = await context.newPage();
   const errors = [];
-  page.on("console", (message) => message.type() === "error" && errors.push(`${message.text()} (${message.location().url})`));
+  page.on(
+    "console",
+    (message) => message.type() === "error" && errors.push(`${message.text()} (${message.location().url})`),
+  );
   page.on("pageerror", (error) => errors.push(String(error)));
   page.on("response", (response) => response.status() >= 400 && errors.push(`${response.status()} ${response.url()}`));
   if (init) await page.addInitScript(init);
   await page.goto(url);
-  return { page, context, errors };
+  return { page, errors };
 }
 
 /** A picture of the page for people, in tests/e2e/out/. */

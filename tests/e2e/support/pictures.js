@@ -22,7 +22,8 @@ export const decodePng = (bytes) => PNG.sync.read(bytes);
 
 /** The largest difference of any colour of two pictures, in levels of 0–255. */
 export function largestDifference(a, b) {
-  if (a.width !== b.width || a.height !== b.height) throw new Error(`${a.width}×${a.height} is not ${b.width}×${b.height}`);
+  if (a.width !== b.width || a.height !== b.height)
+    throw new Error(`${a.width}×${a.height} is not ${b.width}×${b.height}`);
   let largest = 0;
   for (let i = 0; i < a.data.length; i++) largest = Math.max(largest, Math.abs(a.data[i] - b.data[i]));
   return largest;

@@ -26,7 +26,9 @@ const types = {
 export function policy() {
   const toml = readFileSync(join(root, "Trunk.toml"), "utf8");
   const table = toml.split("[serve.headers]")[1].split("\n[")[0];
-  const headers = Object.fromEntries([...table.matchAll(/^"([^"]+)" = "([^"]+)"/gm)].map(([, name, value]) => [name, value]));
+  const headers = Object.fromEntries(
+    [...table.matchAll(/^"([^"]+)" = "([^"]+)"/gm)].map(([, name, value]) => [name, value]),
+  );
   const list = toml.match(/^csp = \[([^]*?)^\]/m)[1];
   const csp = [...list.matchAll(/"([^"]+)"/g)].map(([, part]) => part.replace(" 'nonce-{{NONCE}}'", ""));
   return { headers, csp };

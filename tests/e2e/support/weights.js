@@ -33,7 +33,14 @@ export function resnetShapes(ngf, blocks) {
 export function tinyGenerator({ ngf = 4, blocks = 1, seed = 1, from = "left", to = "right" } = {}) {
   const next = numbers(seed);
   const header = {
-    __metadata__: { format: "pt", architecture: `resnet_${blocks}blocks`, domain_from: from, domain_to: to, direction: "AtoB", size: "64" },
+    __metadata__: {
+      format: "pt",
+      architecture: `resnet_${blocks}blocks`,
+      domain_from: from,
+      domain_to: to,
+      direction: "AtoB",
+      size: "64",
+    },
   };
   const parts = [];
   let offset = 0;
