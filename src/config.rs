@@ -147,7 +147,7 @@ impl TrainConfig {
         if let Some((name, _)) = positive.iter().find(|(_, value)| *value == 0 || *value > 512) {
             return Err(format!("{name} must be between 1 and 512."));
         }
-        if self.size < 32 || self.size > 1024 || self.size % 4 != 0 {
+        if self.size < 32 || self.size > 1024 || !self.size.is_multiple_of(4) {
             return Err(format!("The training size must be a multiple of 4 between 32 and 1024, not {}.", self.size));
         }
         if self.load_size < self.size || self.load_size > 4096 {

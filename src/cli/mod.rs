@@ -2,9 +2,12 @@
 //!
 //! Results go to stdout, progress and complaints to stderr.
 
-mod backend;
+mod choice;
 mod console;
+mod convert;
+mod evaluate;
 mod info;
+mod sheet;
 mod train;
 mod translate;
 
@@ -12,6 +15,9 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
+
+pub use choice::{Choice, Serve};
+pub use console::Console;
 
 /// CycleGAN: translate images from one world into another, and learn to, from unpaired examples.
 ///
@@ -29,16 +35,15 @@ struct Arguments {
     command: Command,
 }
 
+// Each command's help is the documentation of its arguments.
 #[derive(Subcommand)]
 enum Command {
-    /// Translate images with a generator.
     Translate(translate::Arguments),
-    /// Train two generators on two piles of images.
     Train(train::Arguments),
-    /// Say what a weight file is.
     Info(info::Arguments),
+    Convert(convert::Arguments),
+    Evaluate(evaluate::Arguments),
 }
-
 
 /// How a run ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,10 +67,12 @@ impl From<ExitStatus> for ExitCode {
 ///
 /// # Errors
 /// What went wrong, with its cause, for stderr.
-pub fn run() -> Result<ExitStatus> {
+pub fn run(serve: Serve) -> Result<ExitStatus> {
     match Arguments::parse().command {
-        Command::Translate(arguments) => translate::run(arguments),
-        Command::Train(arguments) => train::run(arguments),
+        Command::Translate(arguments) => translate::run(arguments, serve),
+        Command::Train(arguments) => train::run(arguments, serve),
         Command::Info(arguments) => info::run(&arguments),
+        Command::Convert(arguments) => convert::run(&arguments),
+        Command::Evaluate(arguments) => evaluate::run(&arguments, serve),
     }
 }

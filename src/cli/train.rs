@@ -5,10 +5,9 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use indicatif::{ProgressBar, ProgressStyle};
 
-use super::ExitStatus;
-use super::backend::{self, Choice};
-use super::console::Console;
+use super::sheet::{Rows, sheet};
 use super::translate::write_whole;
+use super::{Choice, Console, ExitStatus, Serve};
 use crate::config::TrainConfig;
 use crate::image::Picture;
 use crate::protocol::{Command, Direction, Envelope, Event, PreviewCell, TrainData};
@@ -78,7 +77,7 @@ pub struct Arguments {
     #[arg(long)]
     decay_from: Option<f32>,
     /// Names of the two domains, for the weight files: horse,zebra
-    #[arg(long, value_delimiter = ',', num_args = 2)]
+    #[arg(long, value_delimiter = ',')]
     domains: Option<Vec<String>>,
     /// Licence of the weights that come out, for their metadata.
     #[arg(long)]
@@ -120,8 +119,10 @@ impl Arguments {
         set(&mut config.licence, &self.licence);
         set(&mut config.preview_every, &self.preview_every);
         config.checkpoint_every = self.checkpoint_every;
-        if let Some([a, b]) = self.domains.as_deref() {
-            (config.domain_a, config.domain_b) = (a.clone(), b.clone());
+        match self.domains.as_deref() {
+            None => {}
+            Some([a, b]) => (config.domain_a, config.domain_b) = (a.clone(), b.clone()),
+            Some(names) => bail!("--domains takes two names such as horse,zebra, not {}", names.len()),
         }
         let name = self.data.file_stem().map(|name| name.to_string_lossy().into_owned());
         config.data = name.unwrap_or_default();
@@ -141,7 +142,7 @@ impl Arguments {
 
 /// # Errors
 /// When the training cannot start, or ends in trouble.
-pub fn run(arguments: Arguments) -> Result<ExitStatus> {
+pub fn run(arguments: Arguments, serve: Serve) -> Result<ExitStatus> {
     let out = arguments.out.clone();
     let (data, mut buffers) = arguments.data()?;
     let command = if arguments.resume {
@@ -168,7 +169,7 @@ pub fn run(arguments: Arguments) -> Result<ExitStatus> {
     let export = |direction| Envelope::from(Command::Export { direction });
     let commands = [Envelope::with(command, buffers), export(Direction::AtoB), export(Direction::BtoA)];
     let console = Console::new(commands, |envelope| recorder.hear(envelope));
-    backend::serve(arguments.backend, &console)?;
+    serve(arguments.backend, &console)?;
     drop(console);
     recorder.bar.finish_and_clear();
     match recorder.trouble {
@@ -258,7 +259,7 @@ impl Recorder {
             }
             Event::ImageSkipped { file, reason } => self.say(&format!("skipped {file}: {reason}")),
             Event::Preview { step, cells } => {
-                let sheet = contact_sheet(&cells, &envelope.buffers);
+                let sheet = contact_sheet(&cells, envelope.buffers);
                 write_whole(&self.out.join(format!("preview-{step:07}.png")), &sheet.encode_png()?)?;
             }
             Event::Checkpoint { .. } => {
@@ -284,25 +285,14 @@ impl Recorder {
 }
 
 /// The cells of a preview on one picture: a row a sample, its kinds side by side.
-fn contact_sheet(cells: &[PreviewCell], buffers: &[Vec<u8>]) -> Picture {
-    const GAP: u32 = 4;
-    let mut kinds: Vec<&str> = Vec::new();
-    for cell in cells {
-        if !kinds.contains(&cell.kind.as_str()) {
-            kinds.push(&cell.kind);
-        }
-    }
-    let (width, height) = cells.iter().fold((1, 1), |(w, h), cell| (cell.width.max(w), cell.height.max(h)));
-    let rows = cells.iter().map(|cell| cell.row + 1).max().unwrap_or(1);
-    let side = |count: u32, length: u32| count * (length + GAP) + GAP;
-    let mut sheet = Picture::filled(side(kinds.len() as u32, width), side(rows, height), [255; 4]);
+fn contact_sheet(cells: &[PreviewCell], buffers: Vec<Vec<u8>>) -> Picture {
+    let mut columns: Vec<(&str, Vec<Picture>)> = Vec::new();
     for (cell, pixels) in cells.iter().zip(buffers) {
-        let column = kinds.iter().position(|kind| *kind == cell.kind).unwrap_or(0) as u32;
-        let (left, top) = (GAP + column * (width + GAP), GAP + cell.row * (height + GAP));
-        for (row, line) in pixels.chunks_exact(4 * cell.width as usize).enumerate() {
-            let start = 4 * ((top as usize + row) * sheet.width as usize + left as usize);
-            sheet.pixels[start..start + line.len()].copy_from_slice(line);
+        let picture = Picture { width: cell.width, height: cell.height, pixels };
+        match columns.iter_mut().find(|(kind, _)| *kind == cell.kind) {
+            Some((_, pictures)) => pictures.push(picture),
+            None => columns.push((&cell.kind, vec![picture])),
         }
     }
-    sheet
+    sheet(Rows { columns: columns.into_iter().map(|(_, pictures)| pictures).collect(), groups: 1 })
 }

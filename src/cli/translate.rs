@@ -6,9 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use indicatif::{ProgressBar, ProgressStyle};
 
-use super::ExitStatus;
-use super::backend::{self, Choice};
-use super::console::Console;
+use super::{Choice, Console, ExitStatus, Serve};
 use crate::image::Picture;
 use crate::protocol::{Command, Envelope, Event, Input};
 
@@ -98,7 +96,8 @@ fn targets(files: &[PathBuf], out: &Path) -> Result<Vec<PathBuf>> {
 /// Writes to the side and renames, so that a file is whole or not there.
 pub(super) fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let mut file = tempfile::NamedTempFile::new_in(folder).with_context(|| format!("cannot write into {}", folder.display()))?;
+    let mut file =
+        tempfile::NamedTempFile::new_in(folder).with_context(|| format!("cannot write into {}", folder.display()))?;
     std::io::Write::write_all(&mut file, bytes).with_context(|| format!("cannot write {}", path.display()))?;
     file.as_file().sync_all().with_context(|| format!("cannot write {}", path.display()))?;
     file.persist(path).with_context(|| format!("cannot write {}", path.display()))?;
@@ -107,7 +106,7 @@ pub(super) fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
 
 /// # Errors
 /// When nothing can be translated at all: no model, no images, nowhere to write.
-pub fn run(arguments: Arguments) -> Result<ExitStatus> {
+pub fn run(arguments: Arguments, serve: Serve) -> Result<ExitStatus> {
     let model_file = arguments.model.display().to_string();
     let weights = std::fs::read(&arguments.model).with_context(|| format!("cannot read {model_file}"))?;
     let files = expand(&arguments.inputs)?;
@@ -169,7 +168,7 @@ pub fn run(arguments: Arguments) -> Result<ExitStatus> {
         Event::Failed { message, .. } if no_model.is_none() => complain(&message),
         _ => {}
     });
-    backend::serve(arguments.backend, &console)?;
+    serve(arguments.backend, &console)?;
     drop(console);
     bar.finish_and_clear();
     match no_model {

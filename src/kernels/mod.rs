@@ -160,6 +160,7 @@ pub trait Kernels: Backend {
 pub const NORM_EPSILON: f64 = 1e-5;
 
 #[cfg(feature = "candle")]
+#[allow(deprecated, reason = "burn-candle is deprecated after 0.21, on which this project stays")]
 impl Kernels for burn::backend::Candle {}
 
 #[cfg(feature = "wgpu")]

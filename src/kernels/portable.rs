@@ -3,7 +3,7 @@
 
 use burn::tensor::Tensor;
 use burn::tensor::backend::Backend;
-use burn::tensor::ops::{ConvOptions, ConvTransposeOptions, FloatTensor, PadMode};
+use burn::tensor::ops::{ConvOptions, ConvTransposeOptions, FloatTensor};
 
 use super::{AdamStep, Border, Geometry, NORM_EPSILON, float, primitive};
 
@@ -19,10 +19,18 @@ fn padded<B: Backend>(input: FloatTensor<B>, geometry: Geometry) -> FloatTensor<
     match geometry.border {
         Border::Zero => input,
         Border::Reflect => {
-            let p = geometry.padding;
-            primitive(float::<B, 4>(input).pad((p, p, p, p), PadMode::Reflect))
+            let input = float::<B, 4>(input);
+            primitive(mirror(mirror(input, 2, geometry.padding), 3, geometry.padding))
         }
     }
+}
+
+/// Reflection padding along one axis. (Burn's own `PadMode::Reflect` fails on flex in f64.)
+fn mirror<B: Backend>(planes: Tensor<B, 4>, axis: usize, padding: usize) -> Tensor<B, 4> {
+    let side = planes.dims()[axis];
+    let border = |start: usize| planes.clone().narrow(axis, start, padding).flip([axis as isize]);
+    let [before, after] = [border(1), border(side - 1 - padding)];
+    Tensor::cat(vec![before, planes, after], axis)
 }
 
 /// [`Kernels::convolve`](super::Kernels::convolve).

@@ -80,15 +80,7 @@ where
 
     fn around(trainer: Trainer<A>, dataset: UnpairedDataset) -> Self {
         let sampler = Sampler::new(&trainer.config);
-        Self {
-            trainer,
-            dataset,
-            sampler,
-            state: State::Going,
-            pace: VecDeque::new(),
-            reported: None,
-            unreported: 0,
-        }
+        Self { trainer, dataset, sampler, state: State::Going, pace: VecDeque::new(), reported: None, unreported: 0 }
     }
 
     /// The event that says it has begun.
@@ -247,8 +239,18 @@ where
         let generators = self.trainer.frozen_generators();
         let (mut cells, mut buffers) = (Vec::new(), Vec::new());
         let sides = [
-            (fixed(&self.dataset.test_a, &self.dataset.train_a), &generators.ab, &generators.ba, ["real_a", "fake_b", "rec_a"]),
-            (fixed(&self.dataset.test_b, &self.dataset.train_b), &generators.ba, &generators.ab, ["real_b", "fake_a", "rec_b"]),
+            (
+                fixed(&self.dataset.test_a, &self.dataset.train_a),
+                &generators.ab,
+                &generators.ba,
+                ["real_a", "fake_b", "rec_a"],
+            ),
+            (
+                fixed(&self.dataset.test_b, &self.dataset.train_b),
+                &generators.ba,
+                &generators.ab,
+                ["real_b", "fake_a", "rec_b"],
+            ),
         ];
         for (pictures, there, back, kinds) in sides {
             for (row, real) in pictures.into_iter().enumerate() {

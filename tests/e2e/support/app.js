@@ -1,4 +1,5 @@
 // What a visitor does on the page, and what the page and its worker say to each other meanwhile.
+import assert from "node:assert/strict";
 import { readFile } from "node:fs/promises";
 import { decodePng } from "./pictures.js";
 
@@ -35,10 +36,6 @@ export async function hears(page, name, { count = 1, timeout = 60_000 } = {}) {
   );
   return handle.jsonValue();
 }
-
-/** Sends a command to the newest worker, past the page. */
-export const command = (page, message) =>
-  page.evaluate((json) => window.workers.at(-1).postMessage([json]), JSON.stringify(message));
 
 /** `{ name, mimeType, buffer }` as Playwright's file inputs take it. */
 export function file(name, buffer) {
@@ -107,9 +104,9 @@ export async function go(page, place) {
   await page.locator(`#place-${place}`).waitFor();
 }
 
-/** Notes the longest time between two ticks of a 50 ms timer on the page's own thread. */
-export async function startTimer(page) {
-  await page.evaluate(() => {
+/** Notes the longest time between two ticks of a 50 ms timer. */
+const tick = (page) =>
+  page.evaluate(() => {
     let last = performance.now();
     window.ticks = { longest: 0, count: 0 };
     setInterval(() => {
@@ -119,7 +116,24 @@ export async function startTimer(page) {
       last = now;
     }, 50);
   });
-}
 
-/** The longest gap between two ticks so far, in milliseconds, and how many there were. */
-export const timer = (page) => page.evaluate(() => window.ticks);
+/**
+ * Watches whether the page's own thread stays free: with a 50 ms timer in it, and another one in an idle page
+ * beside it that shows what the machine itself does to timers (a software GPU takes every core). Returns a
+ * function that fails when the page's timer was starved for more than 100 ms on top of that.
+ */
+export async function watchTimer(page) {
+  const idle = await page.context().newPage();
+  await page.bringToFront();
+  await Promise.all([tick(idle), tick(page)]);
+  return async () => {
+    const [own, other] = await Promise.all([page, idle].map((page) => page.evaluate(() => window.ticks)));
+    await idle.close();
+    assert.ok(own.count > 5, "the timer ran");
+    const allowed = Math.max(other.longest, 50) + 100;
+    assert.ok(
+      own.longest <= allowed,
+      `a 50 ms timer waited for ${own.longest} ms; an idle page's for ${other.longest} ms`,
+    );
+  };
+}

@@ -1,8 +1,11 @@
 //! The command line's door.
 
 #[cfg(not(target_family = "wasm"))]
+mod backend;
+
+#[cfg(not(target_family = "wasm"))]
 fn main() -> std::process::ExitCode {
-    match cyclegan::cli::run() {
+    match cyclegan::cli::run(backend::serve) {
         Ok(status) => status.into(),
         Err(error) => {
             eprintln!("error: {error:#}");

@@ -1,41 +1,14 @@
-//! Choosing a backend and running a session on it.
+//! A session on the backend chosen. It stands in the door and not in the library, because it
+//! compiles every network once for each backend.
 
 use anyhow::{Result, bail};
 use burn::backend::Autodiff;
+use cyclegan::cli::{Choice, Console};
+use cyclegan::protocol::BackendName;
+use cyclegan::session::{End, Place, Session};
+use cyclegan::translate::Budget;
 
-use super::console::Console;
-use crate::protocol::BackendName;
-use crate::session::{End, Place, Session};
-use crate::translate::Budget;
-
-/// `--backend`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub enum Choice {
-    /// CUDA where it is built in, else the processor.
-    Auto,
-    /// The processor, with this project's kernels.
-    Flex,
-    /// The processor, through candle.
-    Candle,
-    /// A GPU through Vulkan, Metal or DirectX 12.
-    Wgpu,
-    /// An NVIDIA GPU through CUDA.
-    Cuda,
-}
-
-impl Choice {
-    fn name(self) -> BackendName {
-        match self {
-            Self::Auto if cfg!(feature = "cuda") => BackendName::Cuda,
-            Self::Auto | Self::Flex => BackendName::Flex,
-            Self::Candle => BackendName::Candle,
-            Self::Wgpu => BackendName::Wgpu,
-            Self::Cuda => BackendName::Cuda,
-        }
-    }
-}
-
-/// Half of the memory that is free now; 4 GiB where the system does not tell.
+/// Four fifths of the memory that is free now; 4 GiB where the system does not tell.
 fn free_memory() -> u64 {
     let meminfo = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
     let line = meminfo.lines().find(|line| line.starts_with("MemAvailable:"));
@@ -66,7 +39,10 @@ pub fn serve(choice: Choice, console: &Console) -> Result<()> {
         #[cfg(feature = "wgpu")]
         BackendName::Wgpu => {
             let device = burn::backend::wgpu::WgpuDevice::default();
-            let setup = burn::backend::wgpu::init_setup::<burn::backend::wgpu::graphics::AutoGraphicsApi>(&device, Default::default());
+            let setup = burn::backend::wgpu::init_setup::<burn::backend::wgpu::graphics::AutoGraphicsApi>(
+                &device,
+                Default::default(),
+            );
             let name = format!("{} ({:?})", setup.adapter.get_info().name, setup.backend);
             let budget = Budget { total, tensor: setup.device.limits().max_storage_buffer_binding_size, maps: 8.0 };
             let place = Place { device, name, budget };
@@ -79,11 +55,7 @@ pub fn serve(choice: Choice, console: &Console) -> Result<()> {
             pollster::block_on(Session::<Autodiff<burn::backend::Cuda>, _>::new(console, place).run())
         }
         #[allow(unreachable_patterns, reason = "reached when a backend's feature is off")]
-        other => bail!(
-            "the backend {} is not built in; build with `--features {}`",
-            other.as_str(),
-            other.as_str()
-        ),
+        other => bail!("the backend {} is not built in; build with `--features {}`", other.as_str(), other.as_str()),
     };
     match end {
         End::Done => Ok(()),

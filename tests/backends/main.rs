@@ -1,0 +1,5 @@
+//! What must hold on every backend; one binary, because each backend costs minutes of compiling.
+
+mod golden;
+mod kernels;
+mod resume;

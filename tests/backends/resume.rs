@@ -1,0 +1,85 @@
+//! A training that was stopped and resumed is the training that never stopped.
+
+use burn::backend::{Autodiff, Flex};
+use burn::tensor::{Tensor, TensorData};
+use cyclegan::config::TrainConfig;
+use cyclegan::data::{Sampler, UnpairedDataset};
+use cyclegan::image::Picture;
+use cyclegan::random;
+use cyclegan::training::Trainer;
+use cyclegan::training::checkpoint::CheckpointError;
+use rand::RngExt;
+
+type A = Autodiff<Flex>;
+
+fn config() -> TrainConfig {
+    TrainConfig {
+        size: 32,
+        load_size: 36,
+        ngf: 4,
+        ndf: 4,
+        n_blocks: 1,
+        n_layers: 2,
+        pool_size: 3,
+        steps: 20,
+        ..TrainConfig::default()
+    }
+}
+
+fn dataset() -> UnpairedDataset {
+    let pile = |name: &str| {
+        (0..4u64)
+            .map(|index| {
+                let mut stream = random::stream(5, name, index);
+                let pixels = (0..40 * 40 * 4).map(|_| stream.random::<u8>() | 128).collect();
+                let picture = Picture { width: 40, height: 40, pixels };
+                (format!("{name}{index}.png"), picture.encode_png().expect("a picture"))
+            })
+            .collect()
+    };
+    UnpairedDataset::from_piles(pile("a"), pile("b")).expect("two piles")
+}
+
+fn train(trainer: &mut Trainer<A>, to: u64) {
+    let (dataset, mut sampler) = (dataset(), Sampler::new(&trainer.config));
+    while trainer.step < to {
+        let drawn = sampler.draw(&dataset, trainer.step).expect("readable pictures");
+        let tensor = |picture: &Picture| {
+            Tensor::<Flex, 4>::from_data(TensorData::new(picture.to_planes(), [1, 3, 32, 32]), &Default::default())
+        };
+        trainer.step(tensor(&drawn.a), tensor(&drawn.b));
+    }
+}
+
+fn saved(trainer: &Trainer<A>) -> Vec<u8> {
+    pollster::block_on(trainer.checkpoint()).expect("finite values")
+}
+
+#[test]
+fn twenty_steps_are_ten_and_a_checkpoint_and_ten_bit_for_bit() {
+    let device = Default::default();
+    let mut whole = Trainer::<A>::new(config(), &device);
+    train(&mut whole, 20);
+
+    let mut first = Trainer::<A>::new(config(), &device);
+    train(&mut first, 10);
+    let mut second = Trainer::<A>::restore(&saved(&first), &device).expect("its own checkpoint");
+    assert_eq!(second.step, 10);
+    train(&mut second, 20);
+
+    assert_eq!(saved(&second), saved(&whole));
+    assert_ne!(saved(&first), saved(&whole));
+}
+
+#[test]
+fn a_cut_checkpoint_is_refused_and_a_weight_file_is_none() {
+    let device = Default::default();
+    let trainer = Trainer::<A>::new(config(), &device);
+    let bytes = saved(&trainer);
+    for length in [0, 7, 100, bytes.len() / 2, bytes.len() - 1] {
+        assert!(Trainer::<A>::restore(&bytes[..length], &device).is_err(), "{length} bytes");
+    }
+    let weights = pollster::block_on(trainer.weights(cyclegan::protocol::Direction::AtoB)).expect("finite values");
+    let weights = weights.write(cyclegan::weights::Storage::F32).expect("finite values");
+    assert!(matches!(Trainer::<A>::restore(&weights, &device), Err(CheckpointError::NotACheckpoint)));
+}
