@@ -34,31 +34,32 @@ const mean = (values) => values.reduce((a, b) => a + b, 0) / values.length;
 
 test("a training on the built-in data learns, pauses, resumes, stops, and its generators can be used", async (t) => {
   const { page, errors } = await visit(t, browser, `${server.url}?backend=flex`, { init: listenIn });
-  await quickTraining(page, 400);
+  await quickTraining(page, 5000);
   const isFree = await watchTimer(page);
   await page.click("#train-start");
   await hears(page, "TrainingStarted");
-  await hears(page, "Step", { count: 60, timeout: 180_000 });
+  await hears(page, "Step", { step: 60, timeout: 180_000 });
   await hears(page, "Preview", { count: 2 });
   assert.ok(await page.locator("#preview-body canvas").count());
   await screenshot(page, "train-running");
 
   await page.click("#train-pause");
   const { step: paused } = await hears(page, "Paused");
+  const reported = (await heard(page, "Step")).length;
   await page.waitForTimeout(1000);
-  assert.equal((await heard(page, "Step")).at(-1).step, paused, "no step while paused");
+  assert.equal((await heard(page, "Step")).length, reported, "no step while paused");
   await page.click("#train-resume");
   await hears(page, "Resumed");
-  await hears(page, "Step", { count: paused + 5 });
+  await hears(page, "Step", { step: paused + 5 });
 
   await page.click("#train-stop");
   const stopped = await hears(page, "Stopped");
   assert.equal(stopped.trouble, null);
-  assert.ok(stopped.step < 400);
+  assert.ok(paused < stopped.step && stopped.step < 5000);
 
   const losses = (await heard(page, "Step")).map(total);
   assert.ok(losses.every(Number.isFinite));
-  const [first, last] = [mean(losses.slice(0, 10)), mean(losses.slice(-10))];
+  const [first, last] = [mean(losses.slice(0, 5)), mean(losses.slice(-5))];
   assert.ok(last < 0.9 * first, `the generators' loss went from ${first} to ${last}`);
 
   const { name, bytes } = await save(page, "#export-ab");

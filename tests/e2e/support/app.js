@@ -27,11 +27,12 @@ export function listenIn() {
 /** Every event of that name so far. */
 export const heard = (page, name) => page.evaluate((name) => window.heard.filter((event) => event.name === name), name);
 
-/** Waits until `count` events of that name were heard, and returns the last of them. */
-export async function hears(page, name, { count = 1, timeout = 60_000 } = {}) {
+/** Waits until `count` events of that name (from training step `step` on) were heard; returns the last of them. */
+export async function hears(page, name, { count = 1, step = 0, timeout = 60_000 } = {}) {
   const handle = await page.waitForFunction(
-    ([name, count]) => window.heard.filter((event) => event.name === name)[count - 1],
-    [name, count],
+    ([name, count, step]) =>
+      window.heard.filter((event) => event.name === name && (event.step ?? step) >= step)[count - 1],
+    [name, count, step],
     { timeout, polling: 50 },
   );
   return handle.jsonValue();
