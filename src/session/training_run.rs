@@ -270,7 +270,7 @@ where
 }
 
 fn open(data: TrainData, mut buffers: Vec<Vec<u8>>) -> Result<UnpairedDataset, String> {
-    let dataset = match data {
+    match data {
         TrainData::Zip { name } => {
             let bytes = buffers.pop().ok_or("The zip file did not arrive.")?;
             UnpairedDataset::from_zip(bytes).map_err(|error| format!("{name}: {error}"))
@@ -281,8 +281,7 @@ fn open(data: TrainData, mut buffers: Vec<Vec<u8>>) -> Result<UnpairedDataset, S
             UnpairedDataset::from_piles(named(a, buffers), named(b, of_b)).map_err(|error| error.to_string())
         }
         TrainData::Folder { path } => from_folder(&path),
-    };
-    dataset
+    }
 }
 
 #[cfg(not(target_family = "wasm"))]
