@@ -8,6 +8,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use super::{Choice, Console, ExitStatus, Serve};
 use crate::image::Picture;
+use crate::platform::files;
 use crate::protocol::{Command, Envelope, Event, Input};
 
 /// The session's name for the only model.
@@ -93,15 +94,9 @@ fn targets(files: &[PathBuf], out: &Path) -> Result<Vec<PathBuf>> {
     Ok(named.collect())
 }
 
-/// Writes to the side and renames, so that a file is whole or not there.
+/// [`files::replace`] with the path in its error.
 pub(super) fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let mut file =
-        tempfile::NamedTempFile::new_in(folder).with_context(|| format!("cannot write into {}", folder.display()))?;
-    std::io::Write::write_all(&mut file, bytes).with_context(|| format!("cannot write {}", path.display()))?;
-    file.as_file().sync_all().with_context(|| format!("cannot write {}", path.display()))?;
-    file.persist(path).with_context(|| format!("cannot write {}", path.display()))?;
-    Ok(())
+    files::replace(path, bytes).with_context(|| format!("cannot write {}", path.display()))
 }
 
 /// # Errors

@@ -3,6 +3,7 @@
 //! In a browser, the page and its worker exchange [`crate::protocol::Envelope`]s over `postMessage`:
 //! [`worker_handle::WorkerHandle`] is the page's end, [`worker_scope`] the worker's.
 
+pub mod files;
 pub mod parallel;
 pub mod simd;
 mod yielding;

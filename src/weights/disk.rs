@@ -1,10 +1,11 @@
 //! Weight files on disk.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read, Write};
-use std::path::{Path, PathBuf};
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
 
 use super::{MAX_FILE_BYTES, Storage, WeightError, WeightFile};
+use crate::platform::files;
 
 impl WeightFile {
     /// Reads the file at `path`: see [`WeightFile::read`].
@@ -29,7 +30,11 @@ impl WeightFile {
     /// Those of [`WeightFile::write`] and of the file system, with the path.
     pub fn write_to(&self, path: &Path, storage: Storage) -> Result<(), WeightError> {
         let bytes = self.write(storage).map_err(|reason| in_file(path, reason))?;
-        replace(path, &bytes).map_err(|reason| WeightError::Io { path: path.to_owned(), action: "written", reason })
+        files::replace(path, &bytes).map_err(|reason| WeightError::Io {
+            path: path.to_owned(),
+            action: "written",
+            reason,
+        })
     }
 }
 
@@ -37,35 +42,10 @@ fn in_file(path: &Path, reason: WeightError) -> WeightError {
     WeightError::InFile { path: path.to_owned(), reason: Box::new(reason) }
 }
 
-fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let (mut file, beside) = create_beside(path)?;
-    let written = file.write_all(bytes).and_then(|()| file.sync_all());
-    drop(file);
-    let renamed = written.and_then(|()| fs::rename(&beside, path));
-    if renamed.is_err() {
-        // The first error is the one to tell.
-        let _ = fs::remove_file(&beside);
-    }
-    renamed
-}
-
-/// A new file in the folder of `path`, under a name that nobody has: `.name.0.partial` or a later number.
-fn create_beside(path: &Path) -> io::Result<(File, PathBuf)> {
-    let name = path.file_name().ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "it names no file"))?;
-    let mut taken = io::Error::from(io::ErrorKind::AlreadyExists);
-    for number in 0..100 {
-        let beside = path.with_file_name(format!(".{}.{number}.partial", name.display()));
-        match OpenOptions::new().write(true).create_new(true).open(&beside) {
-            Ok(file) => return Ok((file, beside)),
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => taken = error,
-            Err(error) => return Err(error),
-        }
-    }
-    Err(taken)
-}
-
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
     use crate::weights::NamedTensor;
 
