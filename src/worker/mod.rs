@@ -17,12 +17,12 @@ use crate::translate::Budget;
 /// A page's worker has 4 GiB of addresses; what the program and its weights take is left out.
 const MEMORY: u64 = 3 << 30;
 
-/// Feature maps alive at the worst moment of a translation, measured with flex on one thread.
+/// Feature maps alive at the worst moment of a translation: measured with flex, 2.1, and a margin.
 const CPU_MAPS: f64 = 3.0;
 
-/// candle gathers whole im2col matrices: 49 values a pixel in the outermost layers.
+/// Measured with candle natively: 2.5, and a margin.
 #[cfg(feature = "candle")]
-const CANDLE_MAPS: f64 = 64.0;
+const CANDLE_MAPS: f64 = 4.0;
 
 #[derive(Default)]
 struct Page {

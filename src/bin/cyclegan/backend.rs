@@ -32,7 +32,7 @@ pub fn serve(choice: Choice, console: &Console) -> Result<()> {
         BackendName::Candle => {
             #[allow(deprecated, reason = "burn-candle is deprecated after 0.21, on which this project stays")]
             type Candle = burn::backend::Candle;
-            let budget = Budget { total, tensor: u64::MAX, maps: 24.0 };
+            let budget = Budget { total, tensor: u64::MAX, maps: 4.0 };
             let place = Place { device: Default::default(), name: "CPU (candle)".into(), budget };
             pollster::block_on(Session::<Autodiff<Candle>, _>::new(console, place).run())
         }
