@@ -80,7 +80,7 @@ test("drop and paste bring a picture in", (t) =>
     await done(page);
     await paste(page, picture(48, 40));
     const pasted = await hears(page, "Translated", { count: 2 });
-    await done(page);
+    await done(page, 2);
     assert.deepEqual([pasted.width, pasted.height], [48, 40]);
     assert.equal(await page.locator("#results li").count(), 2, "both results are in the strip");
   }));

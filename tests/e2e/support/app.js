@@ -81,11 +81,14 @@ export async function paste(page, png) {
   await page.keyboard.press("Control+V");
 }
 
-/** Waits until the result is on the stage: the button that saves it is there. */
-export async function done(page, timeout = 120_000) {
-  await page.locator("#save, #panel-message").and(page.locator(":visible")).first().waitFor({ timeout });
-  if (await page.isVisible("#panel-message"))
-    throw new Error(`The page says: ${await page.innerText("#panel-message")}`);
+/** Waits until `count` translations are done and the last one is on the stage: it can be saved. */
+export async function done(page, count = 1) {
+  try {
+    await hears(page, "Translated", { count, timeout: 120_000 });
+    await page.locator("#save").waitFor();
+  } catch (error) {
+    throw new Error(`The page says: ${await page.innerText("#stage")}`, { cause: error });
+  }
 }
 
 /** Saves through the button `selector`; the file's name and bytes. */
