@@ -87,6 +87,11 @@ fn train_resume_translate_evaluate() {
     let result = Picture::decode(&std::fs::read(path.join("out/a.png")).expect("written")).expect("a picture");
     assert_eq!((result.width, result.height), (33, 18), "any size comes back as it was");
 
+    let small = ["translate", "--model", model, "photos/a.png", "--out", "small.png", "--max-size", "30"];
+    ends_with(&cyclegan(&small, path), 0);
+    let small = Picture::decode(&std::fs::read(path.join("small.png")).expect("written")).expect("a picture");
+    assert_eq!((small.width, small.height), (30, 16));
+
     let candle = ["translate", "--model", model, "photos/a.png", "--out", "candle.png", "--backend", "candle"];
     ends_with(&cyclegan(&candle, path), 0);
     ends_with(&cyclegan(&["translate", "--model", model, "photos/a.png", "--out", "flex.png"], path), 0);

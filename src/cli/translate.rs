@@ -35,7 +35,7 @@ pub struct Arguments {
     #[arg(long, value_enum, default_value = "auto")]
     backend: Choice,
     /// Shrink images whose longer side has more pixels than this.
-    #[arg(long)]
+    #[arg(long = "max-size", value_name = "PIXELS")]
     max_side: Option<u32>,
     /// Print one JSON line an image on stdout.
     #[arg(long)]
@@ -153,7 +153,7 @@ pub fn run(arguments: Arguments, serve: Serve) -> Result<ExitStatus> {
         }
         Event::TooLarge { job, width, height, needed, limit, largest_side } => {
             complain(&format!(
-                "{}: translating {width}×{height} pixels would take {} MB and {} MB may be used; try --max-side {largest_side}",
+                "{}: translating {width}×{height} pixels would take {} MB and {} MB may be used; try --max-size {largest_side}",
                 files[job as usize].display(),
                 needed >> 20,
                 limit >> 20,

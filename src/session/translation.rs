@@ -69,6 +69,10 @@ pub async fn serve<B: Kernels, H: Host>(
     host: &H,
 ) -> Result<(), String> {
     let Request { job, input, bytes, max_side } = request;
+    let named = match &input {
+        Input::File { name } => format!("{name}: "),
+        Input::Pixels { .. } => String::new(),
+    };
     host.emit(Event::Progress { job, stage: Stage::Decoding, fraction: 0.0 }.into());
     host.breathe().await;
     let picture = match picture(input, bytes) {
@@ -99,7 +103,7 @@ pub async fn serve<B: Kernels, H: Host>(
         Err(TranslateError::Cancelled) => Event::Cancelled { job }.into(),
         Err(TranslateError::Device(reason)) => return Err(reason),
         Err(error @ TranslateError::TooSmall { .. }) => {
-            Event::Failed { job: Some(job), model: None, message: error.to_string() }.into()
+            Event::Failed { job: Some(job), model: None, message: format!("{named}{error}") }.into()
         }
     };
     host.emit(event);
