@@ -134,7 +134,8 @@ export async function watchTimer(page) {
     const [own, other] = await Promise.all([page, idle].map((page) => page.evaluate(() => window.ticks)));
     await idle.close();
     assert.ok(own.count > 5, "the timer ran");
-    const allowed = Math.max(other.longest, 50) + 100;
+    // A hundred milliseconds, unless the machine holds back even a page that does nothing.
+    const allowed = Math.max(100, other.longest + 50);
     assert.ok(
       own.longest <= allowed,
       `a 50 ms timer waited for ${own.longest} ms; an idle page's for ${other.longest} ms`,
