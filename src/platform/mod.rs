@@ -5,6 +5,7 @@
 
 pub mod files;
 pub mod parallel;
+pub mod scratch;
 pub mod simd;
 mod yielding;
 

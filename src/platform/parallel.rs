@@ -36,3 +36,20 @@ pub fn chunks_mut<T: Send>(data: &mut [T], size: usize, work: impl Fn(usize, &mu
     }
     data.chunks_mut(size.max(1)).enumerate().for_each(|(index, chunk)| work(index, chunk));
 }
+
+/// `work(index, chunk of left, chunk of right)` on chunks of two slices that are cut into equally many.
+pub fn zip_chunks_mut<T: Send>(
+    (left, left_size): (&mut [T], usize),
+    (right, right_size): (&mut [T], usize),
+    work: impl Fn(usize, &mut [T], &mut [T]) + Sync + Send,
+) {
+    #[cfg(not(target_family = "wasm"))]
+    if left.len() > left_size && threads() > 1 {
+        use rayon::prelude::*;
+        let pairs = left.par_chunks_mut(left_size.max(1)).zip(right.par_chunks_mut(right_size.max(1)));
+        pairs.enumerate().for_each(|(index, (left, right))| work(index, left, right));
+        return;
+    }
+    let pairs = left.chunks_mut(left_size.max(1)).zip(right.chunks_mut(right_size.max(1)));
+    pairs.enumerate().for_each(|(index, (left, right))| work(index, left, right));
+}

@@ -9,3 +9,12 @@ pub fn vectorised<R>(work: impl FnOnce() -> R) -> R {
     #[cfg(target_family = "wasm")]
     work()
 }
+
+/// `a · b + c`: one instruction where the processor has it, two roundings in a browser.
+#[inline(always)]
+pub fn multiply_add(a: f32, b: f32, c: f32) -> f32 {
+    #[cfg(not(target_family = "wasm"))]
+    return a.mul_add(b, c);
+    #[cfg(target_family = "wasm")]
+    return a * b + c;
+}

@@ -9,13 +9,16 @@ use cyclegan::random;
 use rand::RngExt;
 
 /// Kernel, stride, padding and border of every convolution in the networks; sizes small and odd.
-const CONVOLUTIONS: [(Geometry, [usize; 2], [usize; 2]); 9] = [
+const CONVOLUTIONS: [(Geometry, [usize; 2], [usize; 2]); 12] = [
     (Geometry::reflect(7), [3, 8], [16, 12]),
     (Geometry::reflect(7), [8, 3], [9, 21]),
     (Geometry::zero(3, 2, 1), [8, 16], [16, 12]),
     (Geometry::zero(3, 2, 1), [4, 6], [15, 9]),
     (Geometry::reflect(3), [16, 16], [8, 8]),
     (Geometry::reflect(3), [5, 7], [2, 3]),
+    (Geometry::reflect(3), [9, 11], [13, 37]),
+    (Geometry::zero(3, 1, 1), [12, 20], [5, 18]),
+    (Geometry::reflect(3), [24, 8], [2, 67]),
     (Geometry::zero(4, 2, 1), [3, 8], [32, 20]),
     (Geometry::zero(4, 1, 1), [8, 16], [8, 5]),
     (Geometry::zero(4, 1, 1), [16, 1], [7, 7]),

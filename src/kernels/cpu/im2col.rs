@@ -1,37 +1,20 @@
-//! The kernels on a processor, over plain slices of f32: implicit im2col + GEMM, and fused
-//! instance normalisation.
+//! Any convolution as a matrix product.
 //!
 //! A convolution is a matrix product `W[Cout × K] · columns[K × P]` with `K = Cin·k²` and `P`
 //! output pixels. The columns are gathered for a few output rows at a time, so that they stay in
-//! the second-level cache; padding is part of the gather. Every sum has an order that does not
-//! depend on the number of threads: the same bits on one thread and on sixteen.
+//! the second-level cache; padding is part of the gather.
 
 use std::ops::Range;
 
-use gemm::Parallelism;
-
-use super::{AdamStep, Border, Geometry, NORM_EPSILON};
+use super::matrix::{View, multiply};
+use super::{Geometry, Shape};
 use crate::platform::parallel;
-use crate::platform::simd::vectorised;
 
 /// Floats of gathered columns a block aims at: 1 MiB, a second-level cache.
 const BLOCK: usize = 1 << 18;
 
 /// A weight gradient is summed in at most this many parts, so that threads can share it.
 const PARTS: usize = 4;
-
-/// Sides of one convolution's input and output.
-#[derive(Clone, Copy, Debug)]
-pub struct Shape {
-    /// Images.
-    pub batch: usize,
-    /// Input channels.
-    pub inputs: usize,
-    /// Output channels.
-    pub outputs: usize,
-    /// Input height and width.
-    pub size: [usize; 2],
-}
 
 /// For one axis: the input index of every (output, tap), `None` where it reads a zero.
 struct Axis {
@@ -46,20 +29,10 @@ struct Axis {
 
 impl Axis {
     fn new(geometry: Geometry, side: usize) -> Self {
-        let Geometry { kernel, stride, padding, border } = geometry;
+        let Geometry { kernel, stride, padding, .. } = geometry;
         let outputs = geometry.output(side);
-        let index = |output: usize, tap: usize| {
-            let position = (output * stride + tap) as isize - padding as isize;
-            let last = side as isize - 1;
-            match border {
-                _ if (0..=last).contains(&position) => Some(position as usize),
-                Border::Zero => None,
-                Border::Reflect if position < 0 => Some((-position) as usize),
-                Border::Reflect => Some((2 * last - position) as usize),
-            }
-        };
         let source = (0..outputs).flat_map(|output| (0..kernel).map(move |tap| (output, tap)));
-        let source = source.map(|(output, tap)| index(output, tap)).collect();
+        let source = source.map(|(output, tap)| geometry.source(output * stride + tap, side)).collect();
         let inside = (0..kernel)
             .map(|tap| {
                 let first = padding.saturating_sub(tap).div_ceil(stride);
@@ -203,61 +176,6 @@ impl Plan {
     }
 }
 
-/// A row-major view of a slice as a matrix.
-#[derive(Clone, Copy)]
-struct View {
-    /// Elements between two rows.
-    row: usize,
-    /// Elements between two columns.
-    column: usize,
-}
-
-/// `to[m × n] = keep · to + a[m × k] · b[k × n]` on this thread.
-fn multiply(
-    [m, n, k]: [usize; 3],
-    (to, to_view): (&mut [f32], View),
-    keep: bool,
-    (a, a_view): (&[f32], View),
-    (b, b_view): (&[f32], View),
-) {
-    let fits = |len: usize, rows: usize, columns: usize, view: View| {
-        rows == 0 || columns == 0 || (rows - 1) * view.row + (columns - 1) * view.column < len
-    };
-    assert!(fits(to.len(), m, n, to_view) && fits(a.len(), m, k, a_view) && fits(b.len(), k, n, b_view));
-    #[allow(unsafe_code, reason = "gemm takes pointers; the assertion above keeps every index inside its slice")]
-    unsafe {
-        gemm::gemm(
-            m,
-            n,
-            k,
-            to.as_mut_ptr(),
-            to_view.column as isize,
-            to_view.row as isize,
-            keep,
-            a.as_ptr(),
-            a_view.column as isize,
-            a_view.row as isize,
-            b.as_ptr(),
-            b_view.column as isize,
-            b_view.row as isize,
-            1.0,
-            1.0,
-            false,
-            false,
-            false,
-            Parallelism::None,
-        );
-    }
-}
-
-const fn rows_of(length: usize) -> View {
-    View { row: length, column: 1 }
-}
-
-const fn transposed(length: usize) -> View {
-    View { row: 1, column: length }
-}
-
 /// Convolution forward; see [`super::Kernels::convolve`] for the shapes.
 pub fn conv2d(input: &[f32], weight: &[f32], bias: Option<&[f32]>, shape: Shape, geometry: Geometry) -> Vec<f32> {
     let plan = Plan::new(shape, geometry);
@@ -276,10 +194,10 @@ pub fn conv2d(input: &[f32], weight: &[f32], bias: Option<&[f32]>, shape: Shape,
                 plan.gather(image, block.clone(), &mut matrix[..depth * columns]);
                 multiply(
                     [shape.outputs, columns, depth],
-                    (&mut part[(block.start - rows.start) * width..], rows_of(rows.len() * width)),
+                    (&mut part[(block.start - rows.start) * width..], View::rows(rows.len() * width)),
                     false,
-                    (weight, rows_of(depth)),
-                    (&matrix, rows_of(columns)),
+                    (weight, View::rows(depth)),
+                    (&matrix, View::rows(columns)),
                 );
             }
             (rows, part)
@@ -325,10 +243,10 @@ pub fn conv2d_input_grad(
                 let columns = block.len() * width;
                 multiply(
                     [channels * taps, columns, shape.outputs],
-                    (&mut matrix, rows_of(columns)),
+                    (&mut matrix, View::rows(columns)),
                     false,
-                    (&weight[thread * per_thread * taps..], transposed(depth)),
-                    (&grad[block.start * width..], rows_of(pixels)),
+                    (&weight[thread * per_thread * taps..], View::columns(depth)),
+                    (&grad[block.start * width..], View::rows(pixels)),
                 );
                 plan.scatter(planes, channels, block.clone(), &matrix[..channels * taps * columns]);
             }
@@ -357,10 +275,10 @@ pub fn conv2d_weight_grad(input: &[f32], output_grad: &[f32], shape: Shape, geom
             plan.gather(&input[image * plan.image()..][..plan.image()], block.clone(), &mut matrix[..depth * columns]);
             multiply(
                 [shape.outputs, depth, columns],
-                (&mut sum, rows_of(depth)),
+                (&mut sum, View::rows(depth)),
                 index > 0,
-                (&output_grad[image * shape.outputs * pixels + block.start * width..], rows_of(pixels)),
-                (&matrix, transposed(columns)),
+                (&output_grad[image * shape.outputs * pixels + block.start * width..], View::rows(pixels)),
+                (&matrix, View::columns(columns)),
             );
         }
         sum
@@ -371,110 +289,4 @@ pub fn conv2d_weight_grad(input: &[f32], output_grad: &[f32], shape: Shape, geom
         total.iter_mut().zip(part).for_each(|(to, from)| *to += from);
     }
     total
-}
-
-/// Sums of the `N` values of `term(i)` over a plane, in 16 lanes that the compiler keeps in vector registers.
-#[inline(always)]
-fn sums<const N: usize>(length: usize, term: impl Fn(usize) -> [f32; N]) -> [f64; N] {
-    const LANES: usize = 16;
-    let mut totals = [0.0f64; N];
-    let whole = length / LANES * LANES;
-    // A pause every 1,024 × 16 terms keeps rounding small on large pictures.
-    for start in (0..whole).step_by(1024 * LANES) {
-        let mut lanes = [[0.0f32; LANES]; N];
-        for base in (start..(start + 1024 * LANES).min(whole)).step_by(LANES) {
-            for lane in 0..LANES {
-                let values = term(base + lane);
-                for (sums, value) in lanes.iter_mut().zip(values) {
-                    sums[lane] += value;
-                }
-            }
-        }
-        for (total, sums) in totals.iter_mut().zip(lanes) {
-            *total += sums.iter().map(|sum| f64::from(*sum)).sum::<f64>();
-        }
-    }
-    for index in whole..length {
-        for (total, value) in totals.iter_mut().zip(term(index)) {
-            *total += f64::from(value);
-        }
-    }
-    totals
-}
-
-/// Mean and 1/σ of a plane.
-#[inline(always)]
-fn moments(plane: &[f32]) -> (f32, f32) {
-    let count = plane.len() as f64;
-    let mean = (sums(plane.len(), |i| [plane[i]])[0] / count) as f32;
-    let variance = sums(plane.len(), |i| [(plane[i] - mean) * (plane[i] - mean)])[0] / count;
-    (mean, ((variance + NORM_EPSILON).sqrt().recip()) as f32)
-}
-
-/// Instance normalisation of planes of `pixels` each, then leaky ReLU; see [`super::Kernels::instance_norm`].
-pub fn instance_norm(input: &[f32], pixels: usize, slope: f32) -> Vec<f32> {
-    let mut output = vec![0.0; input.len()];
-    parallel::chunks_mut(&mut output, pixels, |index, to| {
-        let from = &input[index * pixels..][..pixels];
-        vectorised(
-            #[inline(always)]
-            || {
-                let (mean, scale) = moments(from);
-                for (to, from) in to.iter_mut().zip(from) {
-                    let unit = (from - mean) * scale;
-                    *to = unit * if unit > 0.0 { 1.0 } else { slope };
-                }
-            },
-        );
-    });
-    output
-}
-
-/// The gradient of [`instance_norm`]'s input.
-pub fn instance_norm_grad(input: &[f32], output_grad: &[f32], pixels: usize, slope: f32) -> Vec<f32> {
-    let mut input_grad = vec![0.0; input.len()];
-    parallel::chunks_mut(&mut input_grad, pixels, |index, to| {
-        let from = &input[index * pixels..][..pixels];
-        let grad = &output_grad[index * pixels..][..pixels];
-        vectorised(
-            #[inline(always)]
-            || {
-                let (mean, scale) = moments(from);
-                let unit_and_grad = |i: usize| {
-                    let unit = (from[i] - mean) * scale;
-                    (unit, grad[i] * if unit > 0.0 { 1.0 } else { slope })
-                };
-                let [total, along] = sums(pixels, |i| {
-                    let (unit, grad) = unit_and_grad(i);
-                    [grad, grad * unit]
-                });
-                let count = pixels as f64;
-                let (average, along) = ((total / count) as f32, (along / count) as f32);
-                for (i, to) in to.iter_mut().enumerate() {
-                    let (unit, grad) = unit_and_grad(i);
-                    *to = (grad - average - unit * along) * scale;
-                }
-            },
-        );
-    });
-    input_grad
-}
-
-/// One Adam step in place; see [`super::Kernels::adam`].
-pub fn adam(parameter: &mut [f32], grad: &[f32], first: &mut [f32], second: &mut [f32], step: AdamStep) {
-    let [keep_first, keep_second] = step.betas.map(|beta| beta as f32);
-    let [take_first, take_second] = step.betas.map(|beta| (1.0 - beta) as f32);
-    let [correct_first, correct_second] = step.corrections();
-    let (rate, scale) = ((step.rate / correct_first) as f32, correct_second.sqrt().recip() as f32);
-    let epsilon = step.epsilon as f32;
-    vectorised(
-        #[inline(always)]
-        || {
-            for (((parameter, grad), first), second) in parameter.iter_mut().zip(grad).zip(first).zip(second) {
-                *first = *first * keep_first + grad * take_first;
-                *second = *second * keep_second + grad * grad * take_second;
-                *parameter -= rate * *first / (second.sqrt() * scale + epsilon);
-            }
-        },
-    );
 }

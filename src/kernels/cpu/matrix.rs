@@ -1,0 +1,62 @@
+//! Matrix products over slices, on the calling thread.
+
+use gemm::Parallelism;
+
+/// How a slice is read as a matrix.
+#[derive(Clone, Copy)]
+pub struct View {
+    /// Elements between two rows.
+    row: usize,
+    /// Elements between two columns.
+    column: usize,
+}
+
+/// `to[m × n] = keep · to + a[m × k] · b[k × n]` on this thread.
+pub fn multiply(
+    [m, n, k]: [usize; 3],
+    (to, to_view): (&mut [f32], View),
+    keep: bool,
+    (a, a_view): (&[f32], View),
+    (b, b_view): (&[f32], View),
+) {
+    let fits = |len: usize, rows: usize, columns: usize, view: View| {
+        rows == 0 || columns == 0 || (rows - 1) * view.row + (columns - 1) * view.column < len
+    };
+    assert!(fits(to.len(), m, n, to_view) && fits(a.len(), m, k, a_view) && fits(b.len(), k, n, b_view));
+    #[allow(unsafe_code, reason = "gemm takes pointers; the assertion above keeps every index inside its slice")]
+    unsafe {
+        gemm::gemm(
+            m,
+            n,
+            k,
+            to.as_mut_ptr(),
+            to_view.column as isize,
+            to_view.row as isize,
+            keep,
+            a.as_ptr(),
+            a_view.column as isize,
+            a_view.row as isize,
+            b.as_ptr(),
+            b_view.column as isize,
+            b_view.row as isize,
+            1.0,
+            1.0,
+            false,
+            false,
+            false,
+            Parallelism::None,
+        );
+    }
+}
+
+impl View {
+    /// Rows of consecutive elements, `pitch` apart.
+    pub const fn rows(pitch: usize) -> Self {
+        Self { row: pitch, column: 1 }
+    }
+
+    /// Columns of consecutive elements, `pitch` apart: the transpose of [`View::rows`].
+    pub const fn columns(pitch: usize) -> Self {
+        Self { row: 1, column: pitch }
+    }
+}
