@@ -12,6 +12,8 @@
 mod autodiff;
 mod cpu;
 mod flex;
+#[cfg(any(feature = "wgpu", feature = "cuda"))]
+mod gpu;
 pub mod portable;
 
 use burn::tensor::backend::Backend;
@@ -162,12 +164,6 @@ pub const NORM_EPSILON: f64 = 1e-5;
 #[cfg(feature = "candle")]
 #[allow(deprecated, reason = "burn-candle is deprecated after 0.21, on which this project stays")]
 impl Kernels for burn::backend::Candle {}
-
-#[cfg(feature = "wgpu")]
-impl Kernels for burn::backend::Wgpu {}
-
-#[cfg(feature = "cuda")]
-impl Kernels for burn::backend::Cuda {}
 
 fn float<B: Backend, const D: usize>(primitive: FloatTensor<B>) -> Tensor<B, D> {
     Tensor::from_primitive(TensorPrimitive::Float(primitive))

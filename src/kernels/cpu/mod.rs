@@ -92,9 +92,13 @@ pub fn conv2d_weight_grad(input: &[f32], output_grad: &[f32], shape: Shape, geom
 /// Filters `[outputs][inputs][k × k]` as `[inputs][outputs][k × k]`, each turned by half a turn.
 fn turned(weight: &[f32], shape: Shape, kernel: usize) -> Vec<f32> {
     let taps = kernel * kernel;
-    let places =
-        (0..shape.inputs).flat_map(|input| (0..shape.outputs).map(move |output| output * shape.inputs + input));
-    places.flat_map(|place| weight[place * taps..][..taps].iter().rev().copied()).collect()
+    let mut turned = Vec::with_capacity(weight.len());
+    for input in 0..shape.inputs {
+        for output in 0..shape.outputs {
+            turned.extend(weight[(output * shape.inputs + input) * taps..][..taps].iter().rev());
+        }
+    }
+    turned
 }
 
 /// The input with its padding around it.

@@ -602,8 +602,13 @@ fn images_first(planes: Vec<f32>, batch: usize, channels: usize, plane: usize) -
     if batch == 1 {
         return planes;
     }
-    let places = (0..batch).flat_map(|image| (0..channels).map(move |channel| channel * batch + image));
-    places.flat_map(|place| planes[place * plane..][..plane].iter().copied()).collect()
+    let mut ordered = Vec::with_capacity(planes.len());
+    for image in 0..batch {
+        for channel in 0..channels {
+            ordered.extend_from_slice(&planes[(channel * batch + image) * plane..][..plane]);
+        }
+    }
+    ordered
 }
 
 #[cfg(test)]
