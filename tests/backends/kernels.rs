@@ -130,7 +130,7 @@ fn convolutions<B: Kernels>() {
 }
 
 fn norms<B: Kernels>() {
-    for (shape, slope) in [([1, 8, 16, 16], 0.0), ([2, 5, 3, 7], 0.2), ([1, 3, 33, 17], 1.0)] {
+    for (shape, slope) in [([1, 8, 16, 16], 0.0), ([2, 5, 3, 7], 0.2), ([1, 3, 33, 17], 1.0), ([2, 7, 64, 65], 0.0)] {
         let count = shape.iter().product();
         let (values, grads) = (noise("norm", count), noise("norm grad", count));
         let at = |values: &[f64]| raw(tensor::<B, 4>(values, shape, DType::F32));

@@ -1,4 +1,4 @@
-//! The kernels on a GPU, written once in CubeCL for WGSL, SPIR-V and CUDA.
+//! Convolutions on a GPU.
 //!
 //! A convolution and its adjoint are the same sum, read at other places: [`gather`] computes
 //! `output[o, q] = Σ input[c, source(q, tap)] · filter[tap, c, o]` for a grid of outputs `q`, a strided
@@ -6,18 +6,15 @@
 //! in registers; a filter is read as vectors of neighbouring output channels, pixels by neighbouring
 //! units. There is no shared memory and no barrier, which software adapters punish.
 
-use burn::tensor::{DType, Shape, Tensor, TensorMetadata};
-use burn_cubecl::element::{BoolElement, IntElement};
+use burn::tensor::TensorMetadata;
 use burn_cubecl::kernel::into_contiguous;
-use burn_cubecl::ops::numeric::empty_device_contiguous_dtype;
 use burn_cubecl::tensor::CubeTensor;
-use burn_cubecl::{CubeBackend, CubeRuntime, cubecl};
+use burn_cubecl::{CubeRuntime, cubecl};
 use cubecl::prelude::*;
 
-use super::{Border, Geometry, Kernels, float, portable, primitive};
+use super::{UNITS, elementwise, empty, position};
+use crate::kernels::{Border, Geometry};
 
-/// Units of a cube.
-const UNITS: u32 = 64;
 /// Pixels of a unit's tile.
 const PIXELS: usize = 4;
 /// Channels of a vector.
@@ -323,7 +320,7 @@ fn pack(
     middle_apart: u32,
     channels_apart: u32,
 ) {
-    let position = CUBE_POS_Y * (CUBE_COUNT_X * CUBE_DIM_X) + CUBE_POS_X * CUBE_DIM_X + UNIT_POS_X;
+    let position = position();
     if (position as usize) < to.len() {
         let padded = (channels + 3) / 4 * 4;
         let channel = position % padded;
@@ -340,7 +337,7 @@ fn pack(
 /// The adjoint of reflection padding: the margin of every plane is added to the pixels it mirrors.
 #[cube(launch_unchecked)]
 fn fold(padded: &Array<f32>, output: &mut Array<f32>, height: u32, width: u32, #[comptime] padding: u32) {
-    let position = CUBE_POS_Y * (CUBE_COUNT_X * CUBE_DIM_X) + CUBE_POS_X * CUBE_DIM_X + UNIT_POS_X;
+    let position = position();
     if (position as usize) < output.len() {
         let (column, rest) = (position % width, position / width);
         let (row, plane) = (rest % height, rest / height);
@@ -378,17 +375,6 @@ fn mirrored(position: u32, size: u32, #[comptime] which: u32, #[comptime] paddin
         }
     }
     place
-}
-
-fn empty<R: CubeRuntime, const D: usize>(like: &CubeTensor<R>, shape: [usize; D]) -> CubeTensor<R> {
-    empty_device_contiguous_dtype(like.client.clone(), like.device.clone(), Shape::from(shape), DType::F32)
-}
-
-/// Cubes for one unit an element.
-fn elementwise(elements: usize) -> CubeCount {
-    let cubes = elements.div_ceil(UNITS as usize) as u32;
-    let rows = cubes.div_ceil(1 << 15).max(1);
-    CubeCount::Static(cubes.div_ceil(rows), rows, 1)
 }
 
 /// Runs [`pack`] on `[outer, middle]` lines of channels; `apart` are the distances of all three in `from`.
@@ -549,7 +535,8 @@ impl Sum {
     }
 }
 
-fn convolve<R: CubeRuntime>(
+/// See [`crate::kernels::Kernels::convolve`].
+pub fn convolve<R: CubeRuntime>(
     input: CubeTensor<R>,
     weight: CubeTensor<R>,
     bias: Option<CubeTensor<R>>,
@@ -567,7 +554,8 @@ fn convolve<R: CubeRuntime>(
     output
 }
 
-fn convolve_input_grad<R: CubeRuntime>(
+/// See [`crate::kernels::Kernels::convolve_input_grad`]; a reflecting one has no bias.
+pub fn convolve_input_grad<R: CubeRuntime>(
     output_grad: CubeTensor<R>,
     weight: CubeTensor<R>,
     bias: Option<CubeTensor<R>>,
@@ -616,8 +604,8 @@ fn folded<R: CubeRuntime>(padded: CubeTensor<R>, [height, width]: [usize; 2], pa
     output
 }
 
-/// The partial sums `[parts, outputs, channels, k, k]` of the weight's gradient.
-fn weight_grad_parts<R: CubeRuntime>(
+/// The partial sums `[parts, outputs, channels, k, k]` of [`crate::kernels::Kernels::convolve_weight_grad`].
+pub fn weight_grad_parts<R: CubeRuntime>(
     input: CubeTensor<R>,
     output_grad: CubeTensor<R>,
     geometry: Geometry,
@@ -657,50 +645,4 @@ fn weight_grad_parts<R: CubeRuntime>(
         );
     }
     sums
-}
-
-impl<R, I, BT> Kernels for CubeBackend<R, f32, I, BT>
-where
-    R: CubeRuntime,
-    I: IntElement,
-    BT: BoolElement,
-{
-    fn convolve(
-        input: CubeTensor<R>,
-        weight: CubeTensor<R>,
-        bias: Option<CubeTensor<R>>,
-        geometry: Geometry,
-    ) -> CubeTensor<R> {
-        if input.dtype != DType::F32 {
-            return portable::conv2d::<Self>(input, weight, bias, geometry);
-        }
-        convolve(input, weight, bias, geometry)
-    }
-
-    fn convolve_input_grad(
-        output_grad: CubeTensor<R>,
-        weight: CubeTensor<R>,
-        bias: Option<CubeTensor<R>>,
-        input_size: [usize; 2],
-        geometry: Geometry,
-    ) -> CubeTensor<R> {
-        let folds = geometry.border == Border::Reflect && bias.is_some();
-        if output_grad.dtype != DType::F32 || folds {
-            return portable::conv2d_input_grad::<Self>(output_grad, weight, bias, input_size, geometry);
-        }
-        convolve_input_grad(output_grad, weight, bias, input_size, geometry)
-    }
-
-    fn convolve_weight_grad(
-        input: CubeTensor<R>,
-        output_grad: CubeTensor<R>,
-        weight: CubeTensor<R>,
-        geometry: Geometry,
-    ) -> CubeTensor<R> {
-        if input.dtype != DType::F32 {
-            return portable::conv2d_weight_grad::<Self>(input, output_grad, weight, geometry);
-        }
-        let parts: Tensor<Self, 5> = float(weight_grad_parts(input, output_grad, geometry));
-        primitive(parts.sum_dim(0).squeeze_dim::<4>(0))
-    }
 }

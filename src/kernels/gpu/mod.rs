@@ -1,0 +1,106 @@
+//! The kernels on a GPU, written once in CubeCL for WGSL, SPIR-V and CUDA. f32 comes here, any other
+//! type goes to the portable default.
+
+mod convolution;
+mod pointwise;
+
+use burn::tensor::{DType, Shape, Tensor};
+use burn_cubecl::element::{BoolElement, IntElement};
+use burn_cubecl::ops::numeric::empty_device_contiguous_dtype;
+use burn_cubecl::tensor::CubeTensor;
+use burn_cubecl::{CubeBackend, CubeRuntime, cubecl};
+use cubecl::prelude::*;
+
+use super::{AdamStep, Border, Geometry, Kernels, float, portable, primitive};
+
+/// Units of a cube.
+const UNITS: u32 = 64;
+
+fn empty<R: CubeRuntime, const D: usize>(like: &CubeTensor<R>, shape: [usize; D]) -> CubeTensor<R> {
+    empty_device_contiguous_dtype(like.client.clone(), like.device.clone(), Shape::from(shape), DType::F32)
+}
+
+/// A unit's number among those of [`elementwise`].
+#[cube]
+fn position() -> u32 {
+    (CUBE_POS_Y * CUBE_COUNT_X + CUBE_POS_X) * CUBE_DIM_X + UNIT_POS_X
+}
+
+/// Cubes for one unit an element, in rows: a row has at most 65,535 of them in WebGPU.
+fn elementwise(elements: usize) -> CubeCount {
+    let cubes = elements.div_ceil(UNITS as usize) as u32;
+    let rows = cubes.div_ceil(1 << 15).max(1);
+    CubeCount::Static(cubes.div_ceil(rows), rows, 1)
+}
+
+impl<R, I, BT> Kernels for CubeBackend<R, f32, I, BT>
+where
+    R: CubeRuntime,
+    I: IntElement,
+    BT: BoolElement,
+{
+    fn convolve(
+        input: CubeTensor<R>,
+        weight: CubeTensor<R>,
+        bias: Option<CubeTensor<R>>,
+        geometry: Geometry,
+    ) -> CubeTensor<R> {
+        if input.dtype != DType::F32 {
+            return portable::conv2d::<Self>(input, weight, bias, geometry);
+        }
+        convolution::convolve(input, weight, bias, geometry)
+    }
+
+    fn convolve_input_grad(
+        output_grad: CubeTensor<R>,
+        weight: CubeTensor<R>,
+        bias: Option<CubeTensor<R>>,
+        input_size: [usize; 2],
+        geometry: Geometry,
+    ) -> CubeTensor<R> {
+        let folds = geometry.border == Border::Reflect && bias.is_some();
+        if output_grad.dtype != DType::F32 || folds {
+            return portable::conv2d_input_grad::<Self>(output_grad, weight, bias, input_size, geometry);
+        }
+        convolution::convolve_input_grad(output_grad, weight, bias, input_size, geometry)
+    }
+
+    fn convolve_weight_grad(
+        input: CubeTensor<R>,
+        output_grad: CubeTensor<R>,
+        weight: CubeTensor<R>,
+        geometry: Geometry,
+    ) -> CubeTensor<R> {
+        if input.dtype != DType::F32 {
+            return portable::conv2d_weight_grad::<Self>(input, output_grad, weight, geometry);
+        }
+        let parts: Tensor<Self, 5> = float(convolution::weight_grad_parts(input, output_grad, geometry));
+        primitive(parts.sum_dim(0).squeeze_dim::<4>(0))
+    }
+
+    fn instance_norm(input: CubeTensor<R>, slope: f32) -> CubeTensor<R> {
+        if input.dtype != DType::F32 {
+            return portable::instance_norm::<Self>(input, slope);
+        }
+        pointwise::instance_norm(input, slope)
+    }
+
+    fn instance_norm_grad(input: CubeTensor<R>, output_grad: CubeTensor<R>, slope: f32) -> CubeTensor<R> {
+        if input.dtype != DType::F32 {
+            return portable::instance_norm_grad::<Self>(input, output_grad, slope);
+        }
+        pointwise::instance_norm_grad(input, output_grad, slope)
+    }
+
+    fn adam(
+        parameter: CubeTensor<R>,
+        grad: CubeTensor<R>,
+        moments: [CubeTensor<R>; 2],
+        step: AdamStep,
+    ) -> (CubeTensor<R>, [CubeTensor<R>; 2]) {
+        if parameter.dtype != DType::F32 {
+            return portable::adam::<Self>(parameter, grad, moments, step);
+        }
+        pointwise::adam(parameter, grad, moments, step)
+    }
+}
