@@ -89,7 +89,15 @@ impl Kernels for Flex {
             return portable::instance_norm::<Self>(input, slope);
         }
         let dims: [usize; 4] = input.shape().dims();
-        tensor(cpu::instance_norm(&values(&input), dims[2] * dims[3], slope), dims)
+        let pixels = dims[2] * dims[3];
+        if input.is_unique() {
+            let mut planes = whole(input);
+            cpu::instance_norm(planes.storage_mut(), None, pixels, slope);
+            return planes;
+        }
+        let mut planes = vec![0.0; input.shape().num_elements()];
+        cpu::instance_norm(&mut planes, Some(&values(&input)), pixels, slope);
+        tensor(planes, dims)
     }
 
     fn instance_norm_grad(input: FloatTensor<Self>, output_grad: FloatTensor<Self>, slope: f32) -> FloatTensor<Self> {

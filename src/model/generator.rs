@@ -1,6 +1,8 @@
 //! The ResNet generator of CycleGAN (Zhu et al. 2017, <https://arxiv.org/abs/1703.10593>,
 //! appendix 7.2): c7s1-64, d128, d256, R256 × 9, u128, u64, c7s1-3.
 
+use std::ops::Range;
+
 use burn::config::Config;
 use burn::module::Module;
 use burn::tensor::Tensor;
@@ -92,5 +94,26 @@ impl<B: Kernels> ResnetGenerator<B> {
             layer if layer <= down + blocks + up => self.up[layer - 1 - down - blocks].forward(input),
             _ => self.head.forward(input).tanh(),
         }
+    }
+
+    /// The stages before the residual blocks, which shrink the picture to a quarter of its sides.
+    pub fn encoder(&self) -> Vec<&ConvNorm<B>> {
+        std::iter::once(&self.stem).chain(&self.down).collect()
+    }
+
+    /// The numbers of the residual blocks among the stages.
+    pub fn blocks(&self) -> Range<usize> {
+        let first = 1 + self.down.len();
+        first..first + self.blocks.len()
+    }
+
+    /// The stages after the residual blocks but the last, [`ResnetGenerator::head`].
+    pub fn decoder(&self) -> Vec<&ConvNorm<B>> {
+        self.up.iter().collect()
+    }
+
+    /// The last convolution; tanh follows.
+    pub fn head(&self) -> &Conv<B> {
+        &self.head
     }
 }

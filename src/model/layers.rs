@@ -1,5 +1,7 @@
 //! The layers that the generator and the discriminator share.
 
+use std::ops::Range;
+
 use burn::module::{Module, Param};
 use burn::tensor::Tensor;
 use burn::tensor::backend::Backend;
@@ -49,6 +51,28 @@ impl<B: Kernels> Conv<B> {
         self.run(input, Some(self.bias.val()))
     }
 
+    /// The input rows, of `height` in all, that a band of output rows is made of.
+    pub fn source_rows(&self, rows: Range<usize>, height: usize) -> Range<usize> {
+        if self.transposed {
+            return rows.start / 2..(rows.end / 2 + 1).min(height);
+        }
+        let Geometry { kernel, stride, padding, .. } = self.geometry;
+        // Whole strides before the band, so that the outputs of the band alone are outputs of the picture.
+        let start = (rows.start * stride).saturating_sub(padding.next_multiple_of(stride));
+        start..((rows.end - 1) * stride + kernel).saturating_sub(padding).min(height)
+    }
+
+    /// The output rows `rows`, from a band of the input that begins at row `start` and holds [`Conv::source_rows`].
+    fn rows(&self, band: Tensor<B, 4>, start: usize, rows: Range<usize>, bias: Option<Tensor<B, 1>>) -> Tensor<B, 4> {
+        let first = if self.transposed { 2 * start } else { start / self.geometry.stride };
+        self.run(band, bias).narrow(2, rows.start - first, rows.len())
+    }
+
+    /// [`Conv::forward`] for the output rows `rows`, from a band of the input that begins at row `start`.
+    pub fn forward_rows(&self, band: Tensor<B, 4>, start: usize, rows: Range<usize>) -> Tensor<B, 4> {
+        self.rows(band, start, rows, Some(self.bias.val()))
+    }
+
     fn run(&self, input: Tensor<B, 4>, bias: Option<Tensor<B, 1>>) -> Tensor<B, 4> {
         let [_, _, height, width] = input.dims();
         if self.transposed {
@@ -96,17 +120,37 @@ impl<B: Kernels> ConvNorm<B> {
         let planes = self.conv.run(input, None);
         match &self.affine {
             None => kernels::instance_norm(planes, self.slope),
-            Some(affine) => {
-                let unit = kernels::instance_norm(planes, 1.0);
-                let channels = unit.dims()[1];
-                let shaped = |param: &Param<Tensor<B, 1>>| param.val().reshape([1, channels, 1, 1]);
-                let scaled = unit * shaped(&affine.weight) + shaped(&affine.bias);
-                if self.slope == 1.0 {
-                    scaled
-                } else {
-                    burn::tensor::activation::leaky_relu(scaled, f64::from(self.slope))
-                }
-            }
+            Some(_) => self.finish(kernels::instance_norm(planes, 1.0)),
+        }
+    }
+
+    /// See [`Conv::source_rows`].
+    pub fn source_rows(&self, rows: Range<usize>, height: usize) -> Range<usize> {
+        self.conv.source_rows(rows, height)
+    }
+
+    /// The convolution alone, as [`Conv::forward_rows`].
+    pub fn convolve_rows(&self, band: Tensor<B, 4>, start: usize, rows: Range<usize>) -> Tensor<B, 4> {
+        self.conv.rows(band, start, rows, None)
+    }
+
+    /// What follows the convolution, with the mean and 1/σ of every channel given, `[1, channels, 1, 1]`.
+    pub fn normalise(&self, planes: Tensor<B, 4>, [mean, scale]: [Tensor<B, 4>; 2]) -> Tensor<B, 4> {
+        self.finish((planes - mean) * scale)
+    }
+
+    /// Scale, shift and activation of normalised planes.
+    fn finish(&self, unit: Tensor<B, 4>) -> Tensor<B, 4> {
+        let channels = unit.dims()[1];
+        let shaped = |param: &Param<Tensor<B, 1>>| param.val().reshape([1, channels, 1, 1]);
+        let scaled = match &self.affine {
+            Some(affine) => unit * shaped(&affine.weight) + shaped(&affine.bias),
+            None => unit,
+        };
+        match self.slope {
+            1.0 => scaled,
+            0.0 => burn::tensor::activation::relu(scaled),
+            slope => burn::tensor::activation::leaky_relu(scaled, f64::from(slope)),
         }
     }
 }

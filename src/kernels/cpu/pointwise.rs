@@ -42,23 +42,24 @@ fn moments(plane: &[f32]) -> (f32, f32) {
     (mean, ((variance + NORM_EPSILON).sqrt().recip()) as f32)
 }
 
-/// Instance normalisation of planes of `pixels` each, then leaky ReLU; see [`super::Kernels::instance_norm`].
-pub fn instance_norm(input: &[f32], pixels: usize, slope: f32) -> Vec<f32> {
-    let mut output = vec![0.0; input.len()];
-    parallel::chunks_mut(&mut output, pixels, |index, to| {
-        let from = &input[index * pixels..][..pixels];
+/// Instance normalisation of planes of `pixels` each, then leaky ReLU; see [`super::super::Kernels::instance_norm`].
+/// Of the planes `from`, or in place.
+pub fn instance_norm(planes: &mut [f32], from: Option<&[f32]>, pixels: usize, slope: f32) {
+    parallel::chunks_mut(planes, pixels, |index, plane| {
+        if let Some(from) = from {
+            plane.copy_from_slice(&from[index * pixels..][..pixels]);
+        }
         vectorised(
             #[inline(always)]
             || {
-                let (mean, scale) = moments(from);
-                for (to, from) in to.iter_mut().zip(from) {
-                    let unit = (from - mean) * scale;
-                    *to = unit * if unit > 0.0 { 1.0 } else { slope };
+                let (mean, scale) = moments(plane);
+                for value in plane.iter_mut() {
+                    let unit = (*value - mean) * scale;
+                    *value = unit * if unit > 0.0 { 1.0 } else { slope };
                 }
             },
         );
     });
-    output
 }
 
 /// The gradient of [`instance_norm`]'s input.

@@ -1,0 +1,213 @@
+//! Translating a picture too large to hold its full-size feature maps, exactly.
+//!
+//! Only the residual blocks, at a quarter of the sides, hold a whole map. What comes before and after
+//! is computed in bands of rows, each with the rows around it that its convolutions look at. Instance
+//! norm needs the statistics of the whole plane: every layer is run over all bands once for its own
+//! statistics, and again, cheaper than keeping it, for those of the next. So the result is the one of
+//! the whole picture up to rounding, without a seam.
+
+use std::ops::Range;
+
+use burn::tensor::{Tensor, TensorData};
+
+use super::{TranslateError, Watcher, mirrored};
+use crate::image::Picture;
+use crate::kernels::{Kernels, NORM_EPSILON};
+use crate::model::ResnetGenerator;
+use crate::model::layers::ConvNorm;
+
+/// Bytes that one full-size feature map of a band aims at.
+pub const BAND_BYTES: u64 = 24 << 20;
+
+/// Count, mean and sum of squared deviations of every channel, joined as in Chan, Golub & LeVeque 1983.
+#[derive(Default)]
+struct Moments {
+    count: f64,
+    mean: Vec<f64>,
+    squares: Vec<f64>,
+}
+
+impl Moments {
+    async fn of<B: Kernels>(planes: &Tensor<B, 4>) -> Result<Self, TranslateError> {
+        let [_, channels, rows, columns] = planes.dims();
+        let average = |values: Tensor<B, 4>| values.mean_dim(3).mean_dim(2);
+        let mean = average(planes.clone());
+        let variance = average((planes.clone() - mean.clone()).powi_scalar(2));
+        let values = host(Tensor::cat(vec![mean, variance], 0)).await?;
+        let count = (rows * columns) as f64;
+        let wide = |values: &[f32], factor: f64| values.iter().map(|value| f64::from(*value) * factor).collect();
+        Ok(Self { count, mean: wide(&values[..channels], 1.0), squares: wide(&values[channels..], count) })
+    }
+
+    fn join(&mut self, other: Self) {
+        if self.count == 0.0 {
+            *self = other;
+            return;
+        }
+        let count = self.count + other.count;
+        for (channel, (mean, squares)) in self.mean.iter_mut().zip(&mut self.squares).enumerate() {
+            let difference = other.mean[channel] - *mean;
+            *squares += other.squares[channel] + difference * difference * self.count * other.count / count;
+            *mean += difference * other.count / count;
+        }
+        self.count = count;
+    }
+
+    /// Mean and 1/σ, each `[1, channels, 1, 1]`.
+    fn tensors<B: Kernels>(&self, device: &B::Device) -> [Tensor<B, 4>; 2] {
+        let scale = |squares: &f64| (squares / self.count + NORM_EPSILON).sqrt().recip() as f32;
+        let mean: Vec<f32> = self.mean.iter().map(|mean| *mean as f32).collect();
+        [mean, self.squares.iter().map(scale).collect()].map(|values| {
+            let shape = [1, values.len(), 1, 1];
+            Tensor::from_data(TensorData::new(values, shape), device)
+        })
+    }
+}
+
+async fn host<B: Kernels>(tensor: Tensor<B, 4>) -> Result<Vec<f32>, TranslateError> {
+    let data = tensor.into_data_async().await.map_err(|error| TranslateError::Device(format!("{error:?}")))?;
+    Ok(data.iter::<f32>().collect())
+}
+
+/// Layers one after the other, run in bands of rows.
+struct Chain<'a, B: Kernels, S> {
+    layers: Vec<&'a ConvNorm<B>>,
+    /// Rows of every layer's input, and of the last one's output.
+    heights: Vec<usize>,
+    /// A band of the first layer's input.
+    source: S,
+    /// Of the layers that were run already.
+    moments: Vec<[Tensor<B, 4>; 2]>,
+}
+
+impl<B: Kernels, S: Fn(Range<usize>) -> Tensor<B, 4>> Chain<'_, B, S> {
+    /// Rows of a layer's convolution.
+    fn convolved(&self, layer: usize, rows: Range<usize>) -> Tensor<B, 4> {
+        let from = self.layers[layer].source_rows(rows.clone(), self.heights[layer]);
+        let start = from.start;
+        let band = if layer == 0 { (self.source)(from) } else { self.finished(layer - 1, from) };
+        self.layers[layer].convolve_rows(band, start, rows)
+    }
+
+    /// Rows of a layer's output; its statistics are known.
+    fn finished(&self, layer: usize, rows: Range<usize>) -> Tensor<B, 4> {
+        self.layers[layer].normalise(self.convolved(layer, rows), self.moments[layer].clone())
+    }
+
+    /// A layer's output in bands of `band` rows.
+    fn bands(&self, layer: usize, band: usize) -> impl Iterator<Item = Range<usize>> + use<B, S> {
+        bands(self.heights[layer + 1], band)
+    }
+}
+
+fn bands(height: usize, band: usize) -> impl Iterator<Item = Range<usize>> {
+    (0..height).step_by(band).map(move |start| start..(start + band).min(height))
+}
+
+/// Counts steps of work for a [`Watcher`].
+struct Progress<'a, W> {
+    watcher: &'a W,
+    done: usize,
+    total: usize,
+}
+
+impl<W: Watcher> Progress<'_, W> {
+    async fn step(&mut self) -> Result<(), TranslateError> {
+        let fraction = self.done as f32 / self.total as f32;
+        self.done += 1;
+        if self.watcher.progress(fraction).await.is_break() { Err(TranslateError::Cancelled) } else { Ok(()) }
+    }
+}
+
+/// Translates a picture in bands of `band` full-size rows, a multiple of 4.
+///
+/// # Errors
+/// On cancel, and when the device fails.
+pub async fn translate<B: Kernels>(
+    generator: &ResnetGenerator<B>,
+    picture: &Picture,
+    band: usize,
+    device: &B::Device,
+    watcher: &impl Watcher,
+) -> Result<Picture, TranslateError> {
+    let [rows, columns] = [picture.height, picture.width].map(|side| side.next_multiple_of(4) as usize);
+    let passes = rows.div_ceil(band);
+    let total = passes * (generator.encoder().len() + generator.decoder().len() + 1) + generator.blocks().len();
+    let mut progress = Progress { watcher, done: 0, total };
+
+    let mut encoder = Chain {
+        layers: generator.encoder(),
+        heights: vec![rows, rows, rows / 2, rows / 4],
+        source: |rows| planes::<B>(picture, rows, columns, device),
+        moments: Vec::new(),
+    };
+    let mut parts = Vec::new();
+    for (layer, scale) in [1, 2, 4].into_iter().enumerate() {
+        let mut moments = Moments::default();
+        for rows in encoder.bands(layer, band / scale) {
+            progress.step().await?;
+            let part = encoder.convolved(layer, rows);
+            moments.join(Moments::of(&part).await?);
+            // The last layer's output is small enough to keep.
+            if layer == 2 {
+                parts.push(part);
+            }
+        }
+        encoder.moments.push(moments.tensors(device));
+    }
+    let [mean, scale] = encoder.moments[2].clone();
+    let finish = |part| encoder.layers[2].normalise(part, [mean.clone(), scale.clone()]);
+    let mut middle = Tensor::cat(parts.into_iter().map(finish).collect(), 2);
+
+    for block in generator.blocks() {
+        progress.step().await?;
+        middle = generator.stage(block, middle);
+    }
+
+    let mut decoder = Chain {
+        layers: generator.decoder(),
+        heights: vec![rows / 4, rows / 2, rows],
+        source: |rows: Range<usize>| middle.clone().narrow(2, rows.start, rows.len()),
+        moments: Vec::new(),
+    };
+    for (layer, scale) in [2, 1].into_iter().enumerate() {
+        let mut moments = Moments::default();
+        for rows in decoder.bands(layer, band / scale) {
+            progress.step().await?;
+            moments.join(Moments::of(&decoder.convolved(layer, rows)).await?);
+        }
+        decoder.moments.push(moments.tensors(device));
+    }
+    let mut result = Picture::filled(picture.width, picture.height, [255; 4]);
+    for rows in bands(rows, band) {
+        progress.step().await?;
+        let from = generator.head().source_rows(rows.clone(), decoder.heights[2]);
+        let start = from.start;
+        let output = generator.head().forward_rows(decoder.finished(1, from), start, rows.clone()).tanh();
+        let seen = rows.end.min(picture.height as usize).saturating_sub(rows.start);
+        let values = host(output.narrow(2, 0, seen).narrow(3, 0, picture.width as usize)).await?;
+        let part = Picture::from_planes(&values, picture.width, seen as u32);
+        let bytes = 4 * picture.width as usize;
+        result.pixels[rows.start * bytes..][..seen * bytes].copy_from_slice(&part.pixels);
+    }
+    if watcher.progress(1.0).await.is_break() {
+        return Err(TranslateError::Cancelled);
+    }
+    Ok(result.with_alpha_of(picture))
+}
+
+/// Some rows of the picture's planes, mirrored past its right and lower edge.
+fn planes<B: Kernels>(picture: &Picture, rows: Range<usize>, columns: usize, device: &B::Device) -> Tensor<B, 4> {
+    let [width, height] = [picture.width, picture.height].map(|side| side as usize);
+    let shape = [1, 3, rows.len(), columns];
+    let mut pixels = Vec::with_capacity(4 * rows.len() * columns);
+    for row in rows {
+        let line = &picture.pixels[4 * width * mirrored(row, height)..][..4 * width];
+        pixels.extend_from_slice(line);
+        for column in width..columns {
+            pixels.extend_from_slice(&line[4 * mirrored(column, width)..][..4]);
+        }
+    }
+    let band = Picture { width: columns as u32, height: shape[2] as u32, pixels };
+    Tensor::from_data(TensorData::new(band.to_planes(), shape), device)
+}
