@@ -120,6 +120,8 @@ pub enum Command {
         model: String,
         /// File name, for messages.
         file: String,
+        /// Which network, for a file that holds several: `netG_A`.
+        part: Option<String>,
     },
     /// Translate one image. Buffers: the file's bytes or the pixels. Answered by any number of
     /// [`Event::Progress`] and then one of `Translated`, `TooLarge`, `Cancelled`, `Failed`.
@@ -213,6 +215,9 @@ pub struct ModelInfo {
     pub data: String,
     /// Licence of the weights.
     pub licence: String,
+    /// What was changed or assumed while the weight file was read, in whole sentences.
+    #[serde(default)]
+    pub notes: Vec<String>,
 }
 
 /// The loss terms of one step, already weighted as they enter the total (official names in design.md).

@@ -34,7 +34,7 @@ fn network(architecture: Architecture) -> WeightFile {
         licence: "MIT".into(),
         ..ModelInfo::default()
     };
-    WeightFile { metadata: metadata::describe(&info, Some(Direction::AtoB)), tensors }
+    WeightFile { metadata: metadata::describe(&info, Some(Direction::AtoB)), tensors, ..WeightFile::default() }
 }
 
 fn fixture(name: &str) -> PathBuf {

@@ -479,7 +479,7 @@ impl State {
                 effects.push(Effect::Download { model: id.into(), file });
             }
             Origin::Own(bytes) => {
-                let command = Command::LoadModel { model: id.into(), file };
+                let command = Command::LoadModel { model: id.into(), file, part: None };
                 effects.push(Effect::Send(Envelope::with(command, vec![bytes.to_vec()])));
                 model.status = Status::Loading;
             }
@@ -491,7 +491,7 @@ impl State {
         let Some(model) = self.model_mut(id) else { return };
         match result {
             Ok(bytes) => {
-                let command = Command::LoadModel { model: id.into(), file: file_name(&model.listed.file) };
+                let command = Command::LoadModel { model: id.into(), file: file_name(&model.listed.file), part: None };
                 model.status = Status::Loading;
                 effects.push(Effect::Send(Envelope::with(command, vec![bytes])));
             }

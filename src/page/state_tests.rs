@@ -75,7 +75,7 @@ fn a_picture_goes_through_download_load_and_translation() {
     );
 
     let effects = state.update(Message::Downloaded { model: "ab".into(), result: Ok(vec![7]) });
-    let load = Command::LoadModel { model: "ab".into(), file: "ab.safetensors".into() };
+    let load = Command::LoadModel { model: "ab".into(), file: "ab.safetensors".into(), part: None };
     assert_eq!(effects, [Effect::Send(Envelope::with(load, vec![vec![7]]))]);
 
     let effects = state.update(event(Event::ModelLoaded { model: "ab".into(), info: ModelInfo::default() }));

@@ -106,9 +106,9 @@ where
         match message {
             // The host has chosen the device before the session began.
             Command::Start { .. } => {}
-            Command::LoadModel { model, file } => {
+            Command::LoadModel { model, file, part } => {
                 let bytes = buffers.next().unwrap_or_default();
-                match Model::load(&bytes, &self.place.device) {
+                match Model::load(&bytes, part.as_deref(), &self.place.device) {
                     Ok((loaded, info)) => {
                         self.models.insert(model.clone(), loaded);
                         self.host.emit(Event::ModelLoaded { model, info }.into());

@@ -24,9 +24,9 @@ pub struct Model<B: Backend> {
 }
 
 impl<B: Kernels> Model<B> {
-    /// The generator in a weight file's bytes, and what it is.
-    pub fn load(bytes: &[u8], device: &B::Device) -> Result<(Self, ModelInfo), WeightError> {
-        let file = WeightFile::read(bytes)?;
+    /// The generator in a weight file's bytes (that of the name `part`, if given), and what it is.
+    pub fn load(bytes: &[u8], part: Option<&str>, device: &B::Device) -> Result<(Self, ModelInfo), WeightError> {
+        let file = WeightFile::read(bytes)?.network(part)?;
         let info = file.info();
         let ngf = match file.generator()? {
             Architecture::Resnet { ngf, .. } => ngf,
