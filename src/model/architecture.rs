@@ -104,13 +104,7 @@ impl Architecture {
     }
 
     /// A generator within the bounds of [`Self::infer`].
-    pub fn resnet(
-        in_channels: usize,
-        out_channels: usize,
-        ngf: usize,
-        n_blocks: usize,
-        affine: bool,
-    ) -> Option<Self> {
+    pub fn resnet(in_channels: usize, out_channels: usize, ngf: usize, n_blocks: usize, affine: bool) -> Option<Self> {
         let channels = [in_channels, out_channels, ngf].iter().all(|n| (1..=MAX_CHANNELS).contains(n));
         let sound = channels && (1..=MAX_BLOCKS).contains(&n_blocks);
         sound.then_some(Self::Resnet { in_channels, out_channels, ngf, n_blocks, affine })

@@ -109,7 +109,9 @@ pub enum WeightError {
         what: String,
     },
     /// A zip archive with compressed or encrypted parts.
-    #[error("The weight file's parts are compressed or encrypted, which PyTorch never does. Unpack it and save it with PyTorch.")]
+    #[error(
+        "The weight file's parts are compressed or encrypted, which PyTorch never does. Unpack it and save it with PyTorch."
+    )]
     Packed,
     /// A file out of which more would come than it has.
     #[error("The weight file claims far more than its size can hold: it is damaged or made to exhaust the memory.")]

@@ -164,8 +164,7 @@ fn search(tensors: &[NamedTensor]) -> (Vec<Found>, Option<NearMiss>) {
     while let Some((skip, depth, members)) = left.pop_front() {
         match recognise(tensors, &members, skip) {
             Ok(kind) => {
-                let path = members.first().map_or("", |first| &tensors[*first].name[..skip]);
-                found.push(Found { path: path.trim_end_matches('.').to_owned(), kind });
+                found.push(Found { path: path(tensors, &members, skip, &kind), kind });
                 continue;
             }
             // Official names say most, then the fewest tensors.
@@ -191,6 +190,19 @@ fn search(tensors: &[NamedTensor]) -> (Vec<Found>, Option<NearMiss>) {
     (found, nearest)
 }
 
+/// What stands before the official names, or else before `skip`; DataParallel's `module` says nothing.
+fn path(tensors: &[NamedTensor], members: &[usize], skip: usize, kind: &Kind) -> String {
+    let before = match kind {
+        Kind::Known(architecture, places) => places.first().copied().flatten().and_then(|first| {
+            let name = &tensors[first].name;
+            architecture.parameters().first().and_then(|(official, _)| name.strip_suffix(official.as_str()))
+        }),
+        Kind::Unet => None,
+    };
+    let path = before.unwrap_or_else(|| members.first().map_or("", |first| &tensors[*first].name[..skip]));
+    path.split('.').filter(|part| !part.is_empty() && *part != "module").collect::<Vec<_>>().join(".")
+}
+
 /// The network that exactly these tensors are of, their names taken from `skip` on. Otherwise, for
 /// tensors that are nearly one, what is wrong, and whether their names are the official ones.
 fn recognise(tensors: &[NamedTensor], members: &[usize], skip: usize) -> Result<Kind, Option<NearMiss>> {
@@ -201,7 +213,8 @@ fn recognise(tensors: &[NamedTensor], members: &[usize], skip: usize) -> Result<
     let shapes: Vec<(&str, &[usize])> =
         members.iter().map(|&index| (&tensors[index].name[skip..], tensors[index].shape.as_slice())).collect();
     let by_name = Architecture::infer(&shapes).map(|architecture| {
-        let places: HashMap<&str, usize> = shapes.iter().zip(&members).map(|((name, _), &index)| (*name, index)).collect();
+        let places: HashMap<&str, usize> =
+            shapes.iter().zip(&members).map(|((name, _), &index)| (*name, index)).collect();
         fit(architecture, &shapes, &places)
     });
     if let Some(Ok(kind)) = by_name {

@@ -6,11 +6,11 @@
 
 mod proto;
 
-use prost::Message;
+use std::collections::BTreeSet;
 
 use super::{Storage, WeightError, WeightFile};
 use crate::model::Architecture;
-use proto::{Attribute, Dimension, Graph, Model, Node, Tensor, ValueInfo, data_type};
+use proto::{Message, Side, data_type, graph};
 
 /// Operators as of 2021: `Pad` that reflects, and nothing newer.
 const OPSET: i64 = 17;
@@ -20,6 +20,7 @@ const IR_VERSION: i64 = 8;
 const EPSILON: f32 = 1e-5;
 const INPUT: &str = "image";
 const OUTPUT: &str = "translated";
+const DOC: &str = "[batch, channels, height, width], RGB in [-1, 1]; height and width multiples of 4, at least 8";
 
 /// The bytes of the graph of a generator.
 pub fn write(file: &WeightFile, storage: Storage) -> Result<Vec<u8>, WeightError> {
@@ -27,46 +28,26 @@ pub fn write(file: &WeightFile, storage: Storage) -> Result<Vec<u8>, WeightError
     let Architecture::Resnet { in_channels, out_channels, .. } = architecture else {
         return Err(WeightError::NotAGenerator { found: architecture.name() });
     };
-    let mut builder = Builder { file, storage, graph: Graph::default(), current: INPUT.into() };
+    let mut builder =
+        Builder { file, storage, graph: Message::default(), constants: BTreeSet::new(), current: INPUT.into() };
     builder.generator(architecture)?;
-    let size = "[batch, channels, height, width], RGB in [-1, 1]; height and width multiples of 4, at least 8";
-    let graph = Graph {
-        name: architecture.name(),
-        input: vec![planes(INPUT, in_channels, size)],
-        output: vec![planes(OUTPUT, out_channels, size)],
-        ..builder.graph
-    };
-    let pair = |(key, value): (&String, &String)| proto::StringPair { key: key.clone(), value: value.clone() };
-    let model = Model {
-        ir_version: IR_VERSION,
-        producer_name: env!("CARGO_PKG_NAME").into(),
-        producer_version: env!("CARGO_PKG_VERSION").into(),
-        doc_string: format!("CycleGAN generator. {size}."),
-        graph: Some(graph),
-        opset_import: vec![proto::OperatorSet { domain: String::new(), version: OPSET }],
-        metadata_props: file.metadata.iter().map(pair).collect(),
-    };
-    Ok(model.encode_to_vec())
-}
-
-/// An input or output: `[batch, channels, height, width]` with the channels alone fixed.
-fn planes(name: &str, channels: usize, doc: &str) -> ValueInfo {
-    let named = |name: &str| Dimension { dim_param: Some(name.into()), ..Dimension::default() };
-    let channels = Dimension { dim_value: Some(channels as i64), ..Dimension::default() };
-    let shape = proto::Shape { dim: vec![named("batch"), channels, named("height"), named("width")] };
-    let tensor_type = proto::TensorType { elem_type: data_type::FLOAT, shape: Some(shape) };
-    ValueInfo {
-        name: name.into(),
-        r#type: Some(proto::Type { tensor_type: Some(tensor_type) }),
-        doc_string: doc.into(),
-    }
+    let planes = |channels| [Side::Named("batch"), Side::Fixed(channels), Side::Named("height"), Side::Named("width")];
+    let graph = builder
+        .graph
+        .text(graph::NAME, &architecture.name())
+        .message(graph::INPUT, proto::value(INPUT, &planes(in_channels), DOC))
+        .message(graph::OUTPUT, proto::value(OUTPUT, &planes(out_channels), DOC));
+    let model = proto::model(IR_VERSION, OPSET, &format!("CycleGAN generator: {DOC}."), graph);
+    Ok(file.metadata.iter().fold(model, |model, (key, value)| proto::with_metadata(model, key, value)).0)
 }
 
 /// A graph under construction: a chain of layers.
 struct Builder<'a> {
     file: &'a WeightFile,
     storage: Storage,
-    graph: Graph,
+    graph: Message,
+    /// Names of the tensors in the graph that are not the file's.
+    constants: BTreeSet<String>,
     /// The value that the last layer gave.
     current: String,
 }
@@ -78,7 +59,7 @@ impl Builder<'_> {
         let layer = |position: usize| format!("model.{position}");
         self.pad(&layer(0), 3);
         self.convolution(&layer(1), &[])?.norm(&layer(2), ngf, affine)?.unary(&layer(3), "Relu");
-        let halving = [Attribute::ints("strides", &[2, 2]), Attribute::ints("pads", &[1; 4])];
+        let halving = [proto::ints("strides", &[2, 2]), proto::ints("pads", &[1; 4])];
         for (position, factor) in [(4, 2), (7, 4)] {
             self.convolution(&layer(position), &halving)?;
             self.norm(&layer(position + 1), factor * ngf, affine)?.unary(&layer(position + 2), "Relu");
@@ -93,11 +74,11 @@ impl Builder<'_> {
                     self.unary(&inner(3), "Relu");
                 }
             }
-            let sum = vec![before, self.current.clone()];
-            self.node(&layer(block), "Add", sum, Vec::new());
+            let sum = [before, self.current.clone()];
+            self.node(&layer(block), "Add", &sum, &[]);
         }
         let up = 10 + n_blocks;
-        let doubling = [&halving[..], &[Attribute::ints("output_padding", &[1, 1])]].concat();
+        let doubling = [&halving[..], &[proto::ints("output_padding", &[1, 1])]].concat();
         for (position, factor) in [(up, 2), (up + 3, 1)] {
             self.weighted(&layer(position), "ConvTranspose", &doubling)?;
             self.norm(&layer(position + 1), factor * ngf, affine)?.unary(&layer(position + 2), "Relu");
@@ -107,65 +88,52 @@ impl Builder<'_> {
         Ok(())
     }
 
-    fn node(&mut self, name: &str, op_type: &str, input: Vec<String>, attribute: Vec<Attribute>) -> &mut Self {
-        let output = vec![name.to_owned()];
-        self.graph.node.push(Node { input, output, name: name.into(), op_type: op_type.into(), attribute });
+    fn node(&mut self, name: &str, op_type: &str, inputs: &[String], attributes: &[Message]) -> &mut Self {
+        self.graph.push(graph::NODE, &proto::node(name, op_type, inputs, attributes).0);
         self.current = name.into();
         self
     }
 
     fn unary(&mut self, name: &str, op_type: &str) -> &mut Self {
-        let input = vec![self.current.clone()];
-        self.node(name, op_type, input, Vec::new())
+        let input = [self.current.clone()];
+        self.node(name, op_type, &input, &[])
     }
 
-    fn convolution(&mut self, name: &str, attributes: &[Attribute]) -> Result<&mut Self, WeightError> {
+    fn convolution(&mut self, name: &str, attributes: &[Message]) -> Result<&mut Self, WeightError> {
         self.weighted(name, "Conv", attributes)
     }
 
-    fn weighted(&mut self, name: &str, op_type: &str, attributes: &[Attribute]) -> Result<&mut Self, WeightError> {
-        let input = vec![self.current.clone(), self.stored(name, "weight")?, self.stored(name, "bias")?];
-        Ok(self.node(name, op_type, input, attributes.to_vec()))
+    fn weighted(&mut self, name: &str, op_type: &str, attributes: &[Message]) -> Result<&mut Self, WeightError> {
+        let inputs = [self.current.clone(), self.stored(name, "weight")?, self.stored(name, "bias")?];
+        Ok(self.node(name, op_type, &inputs, attributes))
     }
 
     fn norm(&mut self, name: &str, channels: usize, affine: bool) -> Result<&mut Self, WeightError> {
         let [scale, shift] = if affine {
             [self.stored(name, "weight")?, self.stored(name, "bias")?]
         } else {
-            [("ones", 1.0), ("zeros", 0.0)].map(|(kind, value)| self.constant(kind, value, channels))
+            [("ones", 1.0_f32), ("zeros", 0.0)].map(|(kind, value)| {
+                let values = value.to_le_bytes().repeat(channels);
+                self.constant(format!("{kind}.{channels}"), channels, data_type::FLOAT, &values)
+            })
         };
-        let input = vec![self.current.clone(), scale, shift];
-        Ok(self.node(name, "InstanceNormalization", input, vec![Attribute::float("epsilon", EPSILON)]))
+        let inputs = [self.current.clone(), scale, shift];
+        Ok(self.node(name, "InstanceNormalization", &inputs, &[proto::float("epsilon", EPSILON)]))
     }
 
     /// Reflection on all four sides.
     fn pad(&mut self, name: &str, width: i64) {
-        let pads = format!("pads.{width}");
-        if !self.has(&pads) {
-            // Before and after each of the four axes.
-            let numbers = [0, 0, width, width, 0, 0, width, width];
-            let raw_data = numbers.iter().flat_map(|number| number.to_le_bytes()).collect();
-            self.initialise(Tensor { dims: vec![8], data_type: data_type::INT64, name: pads.clone(), raw_data });
-        }
-        let input = vec![self.current.clone(), pads];
-        self.node(name, "Pad", input, vec![Attribute::text("mode", "reflect")]);
+        // Before and after each of the four axes.
+        let pads = [0, 0, width, width, 0, 0, width, width].map(i64::to_le_bytes);
+        let pads = self.constant(format!("pads.{width}"), 8, data_type::INT64, pads.as_flattened());
+        let inputs = [self.current.clone(), pads];
+        self.node(name, "Pad", &inputs, &[proto::text("mode", "reflect")]);
     }
 
-    fn has(&self, name: &str) -> bool {
-        self.graph.initializer.iter().any(|tensor| tensor.name == name)
-    }
-
-    fn initialise(&mut self, tensor: Tensor) {
-        self.graph.initializer.push(tensor);
-    }
-
-    /// So many values that are all the same.
-    fn constant(&mut self, kind: &str, value: f32, channels: usize) -> String {
-        let name = format!("{kind}.{channels}");
-        if !self.has(&name) {
-            let raw_data = value.to_le_bytes().repeat(channels);
-            let dims = vec![channels as i64];
-            self.initialise(Tensor { dims, data_type: data_type::FLOAT, name: name.clone(), raw_data });
+    /// The name of a vector that is put into the graph at its first use.
+    fn constant(&mut self, name: String, length: usize, data_type: i64, values: &[u8]) -> String {
+        if self.constants.insert(name.clone()) {
+            self.graph.push(graph::INITIALIZER, &proto::tensor(&name, &[length], data_type, values).0);
         }
         name
     }
@@ -176,20 +144,18 @@ impl Builder<'_> {
         let Some(tensor) = self.file.tensor(&name) else {
             return Err(WeightError::Missing { tensor: name, expected: Vec::new() });
         };
-        let dims = tensor.shape.iter().map(|side| *side as i64).collect();
         let data_type = match self.storage {
             Storage::F32 => data_type::FLOAT,
             Storage::F16 => data_type::FLOAT16,
         };
-        let raw_data = tensor.bytes(self.storage)?;
-        self.initialise(Tensor { dims, data_type, name: name.clone(), raw_data });
+        let values = tensor.bytes(self.storage)?;
+        self.graph.push(graph::INITIALIZER, &proto::tensor(&name, &tensor.shape, data_type, &values).0);
         if self.storage == Storage::F32 {
             return Ok(name);
         }
         let single = format!("{name}.f32");
-        let to = vec![Attribute::int("to", data_type::FLOAT.into())];
         let before = std::mem::take(&mut self.current);
-        self.node(&single, "Cast", vec![name], to);
+        self.node(&single, "Cast", &[name], &[proto::int("to", data_type::FLOAT)]);
         self.current = before;
         Ok(single)
     }

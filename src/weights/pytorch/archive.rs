@@ -73,6 +73,10 @@ pub fn parts(bytes: &[u8]) -> Result<Vec<Part<'_>>, WeightError> {
 
 /// Number of entries and place of the first. PyTorch always writes the 64-bit form, too.
 fn directory(bytes: &[u8], end: usize) -> Option<(u64, u64)> {
+    let comment = Record(&bytes[end..]).number(20, 2)?;
+    if (bytes.len() - end) as u64 != END_BYTES as u64 + comment {
+        return None;
+    }
     let locator = end.checked_sub(20).and_then(|at| Record::find(bytes, at as u64, LOCATOR_64));
     match locator {
         Some(locator) => {

@@ -99,7 +99,7 @@ fn read_stream(bytes: &[u8], budget: &mut u64) -> Result<WeightFile, WeightError
 }
 
 /// Every tensor of floats that can be reached through dictionaries and lists.
-fn tensors(pickle: &Pickle, runs: &HashMap<&str, &[u8]>, budget: &mut u64) -> Result<WeightFile, WeightError> {
+fn tensors<'a>(pickle: &Pickle<'a>, runs: &HashMap<&str, &[u8]>, budget: &mut u64) -> Result<WeightFile, WeightError> {
     let mut file = WeightFile::default();
     let mut names = HashSet::new();
     // Containers may be shared, or hold themselves: each is walked once.
@@ -109,7 +109,7 @@ fn tensors(pickle: &Pickle, runs: &HashMap<&str, &[u8]>, budget: &mut u64) -> Re
         match value {
             Value::Container(index) if depth < MAX_DEPTH && seen.insert(index) => {
                 let mut children = Vec::new();
-                let mut child = |key: &str, value: Value| {
+                let mut child = |key: &str, value: Value<'a>| {
                     if matches!(value, Value::Container(_) | Value::Tensor(_)) && name.len() + key.len() < MAX_NAME {
                         let path = if name.is_empty() { key.to_owned() } else { format!("{name}.{key}") };
                         spend(budget, 2 * (path.capacity() + size_of::<(String, Value, usize)>()))?;
@@ -185,9 +185,11 @@ fn decode(
     let count = tensor.shape.iter().try_fold(1_u64, |product, side| product.checked_mul(*side)).ok_or_else(outside)?;
     let start = storage.offset.checked_add(tensor.offset).ok_or_else(outside)?;
     // One past the last value.
-    let end = tensor.shape.iter().zip(&tensor.strides).try_fold(start, |end, (side, stride)| {
-        end.checked_add(side.saturating_sub(1).checked_mul(*stride)?)
-    });
+    let end = tensor
+        .shape
+        .iter()
+        .zip(&tensor.strides)
+        .try_fold(start, |end, (side, stride)| end.checked_add(side.saturating_sub(1).checked_mul(*stride)?));
     let end = if count == 0 { Some(start) } else { end.and_then(|last| last.checked_add(1)) };
     let end = end.filter(|end| end.checked_mul(width).is_some_and(|end| end <= run.len() as u64));
     let (Some(end), Ok(values)) = (end, usize::try_from(count)) else { return Err(outside()) };
