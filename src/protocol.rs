@@ -114,7 +114,8 @@ pub enum Command {
         /// The backend asked for.
         backend: Option<BackendName>,
     },
-    /// Load a generator. Buffers: the weight file. Answered by [`Event::ModelLoaded`] or [`Event::Failed`].
+    /// Load a generator. Buffers: the weight file. Answered by [`Event::ModelLoaded`], [`Event::Several`] or
+    /// [`Event::Failed`].
     LoadModel {
         /// The page's name for it; later commands use it.
         model: String,
@@ -295,6 +296,15 @@ pub enum Event {
         model: String,
         /// What it is.
         info: ModelInfo,
+    },
+    /// The weight file holds several generators, and the command said not which.
+    Several {
+        /// The name given in [`Command::LoadModel`].
+        model: String,
+        /// Their names, each good for [`Command::LoadModel`].
+        parts: Vec<String>,
+        /// The same for people.
+        message: String,
     },
     /// A translation goes on.
     Progress {

@@ -10,6 +10,7 @@ use burn::tensor::{Tensor, TensorData};
 use cyclegan::model::{Architecture, ResnetGenerator};
 use cyclegan::weights::networks::load_generator;
 use cyclegan::weights::{Format, NamedTensor, Storage, WeightError, WeightFile};
+use proptest::prelude::*;
 
 fn path(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/weights/pytorch").join(name)
@@ -140,6 +141,38 @@ fn every_cut_of_a_file_is_refused() {
         for length in (0..bytes.len()).step_by(step).chain(bytes.len() - 30..bytes.len()) {
             assert!(WeightFile::read(&bytes[..length]).is_err(), "{name}: {length} of {} bytes", bytes.len());
         }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 500, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn no_damage_makes_it_crash(
+        name in prop_oneof![Just("zip.pth"), Just("legacy.pth"), Just("strided_legacy.pth"), Just("checkpoint.pth")],
+        writes in proptest::collection::vec((any::<usize>(), any::<u8>()), 1..6),
+        cut in prop_oneof![4 => Just(usize::MAX), 1 => any::<usize>()],
+    ) {
+        let mut bytes = std::fs::read(path(name)).expect("committed");
+        // The old format begins with what it says of itself, the new one also ends with it.
+        let reach = bytes.len().min(3000);
+        for (place, byte) in writes {
+            let place = if place % 2 == 0 { place % reach } else { bytes.len() - 1 - place % reach };
+            bytes[place] = byte;
+        }
+        bytes.truncate(cut.max(1));
+        if let Ok(file) = WeightFile::read(&bytes) {
+            for tensor in &file.tensors {
+                prop_assert_eq!(tensor.values.len(), tensor.shape.iter().product::<usize>());
+            }
+            let _ = file.network(None);
+        }
+    }
+
+    #[test]
+    fn no_pickle_makes_it_crash(program in proptest::collection::vec(any::<u8>(), 0..120)) {
+        let head = b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19.\x80\x02M\xe9\x03.\x80\x02}.";
+        let _ = WeightFile::read(&[&head[..], &program].concat());
     }
 }
 

@@ -159,7 +159,7 @@ pub fn run(arguments: Arguments, serve: Serve) -> Result<ExitStatus> {
                 limit >> 20,
             ));
         }
-        Event::Failed { model: Some(_), message, .. } => no_model = Some(message),
+        Event::Failed { model: Some(_), message, .. } | Event::Several { message, .. } => no_model = Some(message),
         Event::Failed { message, .. } if no_model.is_none() => complain(&message),
         _ => {}
     });

@@ -159,6 +159,7 @@ fn facts(model: &Model) -> HtmlElement {
         if !info.data.is_empty() {
             lines.push(["Data: ", &info.data].concat());
         }
+        lines.extend(info.notes.iter().cloned());
     }
     if !model.listed.licence.is_empty() {
         lines.push(["Licence: ", &model.listed.licence].concat());

@@ -461,7 +461,7 @@ impl State {
 
     fn take_weight_file(&mut self, file: String, bytes: Vec<u8>, effects: &mut Vec<Effect>) {
         self.last_number += 1;
-        let model = Model::own(self.last_number, file, bytes);
+        let model = Model::own(self.last_number, file, None, Rc::new(bytes));
         let id = model.id().to_owned();
         self.place = Place::Translate;
         self.models.push(model);
@@ -479,7 +479,7 @@ impl State {
                 effects.push(Effect::Download { model: id.into(), file });
             }
             Origin::Own(bytes) => {
-                let command = Command::LoadModel { model: id.into(), file, part: None };
+                let command = Command::LoadModel { model: id.into(), file, part: model.part.clone() };
                 effects.push(Effect::Send(Envelope::with(command, vec![bytes.to_vec()])));
                 model.status = Status::Loading;
             }
@@ -515,6 +515,24 @@ impl State {
         }
     }
 
+    /// A weight file of the visitor's with several generators becomes as many cards: its own for the first.
+    fn split(&mut self, id: &str, parts: Vec<String>, effects: &mut Vec<Effect>) {
+        let Some(index) = self.models.iter().position(|model| model.id() == id) else { return };
+        let Origin::Own(bytes) = self.models[index].origin.clone() else { return };
+        let file = self.models[index].listed.file.clone();
+        for (place, part) in parts.into_iter().enumerate() {
+            self.last_number += 1;
+            let mut model = Model::own(self.last_number, file.clone(), Some(part), bytes.clone());
+            if place == 0 {
+                model.listed.id = id.to_owned();
+                self.models[index] = model;
+            } else {
+                self.models.insert(index + place, model);
+            }
+        }
+        self.load(id, effects);
+    }
+
     fn start(&mut self, request: Request, effects: &mut Vec<Effect>) {
         self.give_up_job(effects);
         self.wake_worker(effects);
@@ -539,7 +557,7 @@ impl State {
         }
         if self.models_listed && self.chosen.is_none() && self.queue.pop_front().is_some() {
             self.stage =
-                Stage::Failed("There is no model to translate with. Drop a weight file (.safetensors).".into());
+                Stage::Failed("There is no model to translate with. Drop a weight file (.safetensors or .pth).".into());
         }
         let Some(job) = self.job.as_mut().filter(|job| !job.sent) else { return };
         let id = job.request.model.clone();
@@ -637,6 +655,7 @@ impl State {
                     self.stage = Stage::Failed(message);
                 }
             }
+            Event::Several { model, parts, .. } => self.split(&model, parts, effects),
             Event::Failed { model: Some(model), message, .. } => self.model_failed(&model, message),
             Event::Failed { message, .. } => {
                 if self.training.phase == Phase::Starting {

@@ -269,6 +269,24 @@ fn a_broken_weight_file_leaves_no_card_behind() {
 }
 
 #[test]
+fn a_file_of_several_generators_becomes_as_many_cards() {
+    let mut state = opened();
+    state.update(Message::WeightFile { file: "both.pth".into(), bytes: vec![1] });
+    let id = state.chosen.clone().expect("it is chosen at once");
+    let parts = vec!["netG_A".to_owned(), "netG_B".to_owned()];
+    let effects = state.update(event(Event::Several { model: id.clone(), parts, message: String::new() }));
+    let part = |command: &&Command| match command {
+        Command::LoadModel { model, part, .. } => (model == &id).then(|| part.clone()).flatten(),
+        _ => None,
+    };
+    assert_eq!(commands(&effects).iter().find_map(part).as_deref(), Some("netG_A"));
+    let titles: Vec<_> = state.models.iter().map(|model| model.listed.title.as_str()).collect();
+    assert!(titles.ends_with(&["both: netG_A", "both: netG_B"]), "{titles:?}");
+    assert_eq!(state.chosen, Some(id));
+    assert_eq!(state.models.last().and_then(|model| model.part.as_deref()), Some("netG_B"));
+}
+
+#[test]
 fn a_weight_file_survives_a_restart_of_the_worker() {
     let mut state = opened();
     state.update(Message::WeightFile { file: "mine.safetensors".into(), bytes: vec![5] });

@@ -20,6 +20,7 @@ use translation::Model;
 use crate::kernels::Kernels;
 use crate::protocol::{Command, Direction, Envelope, Event, TRAINED_A_TO_B, TRAINED_B_TO_A};
 use crate::translate::Budget;
+use crate::weights::WeightError;
 
 /// The outside of a session.
 pub trait Host {
@@ -113,7 +114,15 @@ where
                         self.models.insert(model.clone(), loaded);
                         self.host.emit(Event::ModelLoaded { model, info }.into());
                     }
-                    Err(error) => self.fail(None, Some(model), format!("{file}: {error}")),
+                    Err(error) => {
+                        let message = format!("{file}: {error}");
+                        match error {
+                            WeightError::Several { found: parts } => {
+                                self.host.emit(Event::Several { model, parts, message }.into());
+                            }
+                            _ => self.fail(None, Some(model), message),
+                        }
+                    }
                 }
             }
             Command::Translate { job, model, input, max_side } => {
