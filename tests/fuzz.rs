@@ -198,8 +198,10 @@ fn attempt(reader: fn(&[u8]), bytes: &[u8], factor: usize) -> Result<(), String>
 /// Pictures may unpack to far more than their file, up to the decoder's own limit.
 const UNPACKED: usize = usize::MAX >> 32;
 
-/// Readers, what feeds them, and how many bytes they may take for each of the file's.
-fn targets() -> Vec<(&'static str, fn(&[u8]), Vec<Vec<u8>>, usize)> {
+/// A reader and its name, what feeds it, and how many bytes it may take for each of the file's.
+type Target = (&'static str, fn(&[u8]), Vec<Vec<u8>>, usize);
+
+fn targets() -> Vec<Target> {
     vec![
         ("weights", weights, corpus(&["weights", "weights/pytorch", "weights/pytorch/hostile", "golden"]), 10),
         ("picture", picture, corpus(&["images"]), UNPACKED),

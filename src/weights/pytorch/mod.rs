@@ -1,7 +1,7 @@
 //! PyTorch's `.pth` and `.pt` files, in both formats: the zip archive of PyTorch 1.6 and later, and
 //! the stream of pickles before it (`torch/serialization.py`).
 //!
-//! Nothing in a file is executed: see [`pickle`]. What it claims is compared with what is there before
+//! Nothing in a file is executed: see `pickle.rs`. What it claims is compared with what is there before
 //! memory is taken for it.
 
 mod archive;
