@@ -121,6 +121,7 @@ fn what_does_not_fit_is_named() {
         ("misfit.pth", "`model.4.weight` has the shape [4, 3, 3, 3] but [4, 2, 3, 3] is needed"),
         ("misfit_foreign.pth", "`down.0.conv.weight` has the shape [4, 3, 3, 3] but [4, 2, 3, 3] is needed"),
         ("unet.pth", "U-Net"),
+        ("batch_norm.pth", "batch norm"),
         ("hostile/system.pth", "needs posix.system"),
         ("hostile/system_legacy.pth", "needs posix.system"),
         ("hostile/module.pth", "needs torch.nn.modules.conv.Conv2d"),

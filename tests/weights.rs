@@ -336,6 +336,16 @@ fn broken_files_are_named() {
 }
 
 #[test]
+fn headers_of_any_length_are_told_from_other_formats() {
+    // 640 begins like a pickle, 19,280 like a zip archive, 66,176 like a longer pickle.
+    for length in [640, 896, 19_280, 66_176] {
+        let plain = one("F32", "[1]", "[0,4]");
+        let bytes = crafted(&format!("{plain}{}", " ".repeat(length - plain.len())), 4);
+        assert_eq!(WeightFile::read(&bytes).expect("safetensors").tensors.len(), 1, "{length}");
+    }
+}
+
+#[test]
 fn every_cut_of_a_file_is_refused() {
     let bytes = network(DISCRIMINATOR).write(Storage::F16).expect("writable");
     for length in 0..bytes.len() {

@@ -74,6 +74,14 @@ impl WeightFile {
             })),
             1 => match found.remove(0).kind {
                 Kind::Unet => Err(WeightError::OtherNetwork { what: "a U-Net generator (as of pix2pix)" }),
+                Kind::Known(Architecture::Resnet { affine: true, .. }, places)
+                    if running && places.first_chunk().is_some_and(|[_, bias]: &[_; 2]| bias.is_none()) =>
+                {
+                    // The official code, too, leaves the biases out in front of batch norms alone.
+                    Err(WeightError::OtherNetwork {
+                        what: "a ResNet generator with batch norm instead of instance norm",
+                    })
+                }
                 Kind::Known(architecture, places) => {
                     if running {
                         self.notes.push(running_note(architecture).into());

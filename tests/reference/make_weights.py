@@ -79,6 +79,11 @@ def with_running_statistics(state):
     return out
 
 
+def is_before_norm(name):
+    parts = name.split(".")
+    return int(parts[3]) in (1, 5) if parts[2] == "conv_block" else int(parts[1]) in (1, 4, 7, 12, 15)
+
+
 def in_one_storage(state):
     """All tensors as views of one, the convolutions with their last axes turned."""
     run = torch.zeros(3 + sum(tensor.numel() for tensor in state.values()))
@@ -134,6 +139,14 @@ def main():
     save("no_bias.pth", collections.OrderedDict((n, t) for n, t in state.items() if "bias" not in n or "19" in n))
     save("running.pth", with_running_statistics(state), **old)
     save("affine.pth", affine.state_dict())
+    batch = collections.OrderedDict()
+    for name, tensor in affine.state_dict().items():
+        if tensor.dim() == 4 or "19" in name or not is_before_norm(name):
+            batch[name] = tensor
+        if tensor.dim() == 1 and name.endswith("bias") and not is_before_norm(name) and "19" not in name:
+            batch[name.replace("bias", "running_mean")] = torch.zeros_like(tensor)
+            batch[name.replace("bias", "running_var")] = torch.ones_like(tensor)
+    save("batch_norm.pth", batch)
     save("strided.pth", in_one_storage(state))
     save("strided_legacy.pth", in_one_storage(state), **old)
     for name, dtype in {"f16": torch.half, "bf16": torch.bfloat16, "f64": torch.double}.items():

@@ -29,9 +29,10 @@ const METADATA: &str = "cyclegan.json";
 const MAX_DEPTH: usize = 16;
 const MAX_NAME: usize = 1000;
 
-/// Whether a file begins like one of PyTorch's.
+/// Whether a file begins like one of PyTorch's. A safetensors file begins with a length, which may look
+/// alike: it ends in zeroes, which are neither a zip's signature nor an operation of a pickle.
 pub(super) fn is_pytorch(bytes: &[u8]) -> bool {
-    bytes.starts_with(b"PK") || matches!(bytes, [0x80, 2..=5, ..])
+    matches!(bytes, [b'P', b'K', ..] | [0x80, 2..=5, ..]) && !matches!(bytes, [_, _, _, 0, 0, 0, 0, 0, ..])
 }
 
 /// Parses a whole file: tensors in the order of the file; keys of nested dictionaries are joined by dots.
