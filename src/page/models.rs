@@ -128,6 +128,15 @@ impl Model {
         Self { listed, origin: Origin::Trained, status: Status::Loaded, part: None, info: None }
     }
 
+    /// A name for its weight file, without an ending.
+    pub fn plain_name(&self) -> String {
+        let domains = self.info.as_ref().filter(|info| !info.domain_from.is_empty() && !info.domain_to.is_empty());
+        let name = domains
+            .map_or_else(|| self.listed.title.clone(), |info| [&info.domain_from, "-to-", &info.domain_to].concat());
+        let words = name.split(|c: char| !c.is_alphanumeric() && c != '_').filter(|word| !word.is_empty());
+        words.collect::<Vec<_>>().join("-").to_lowercase()
+    }
+
     /// Its name.
     pub fn id(&self) -> &str {
         &self.listed.id

@@ -7,7 +7,9 @@ use super::{
     models::{Listed, Model, Origin, Status},
     training::{Phase, Training},
 };
-use crate::protocol::{BackendName, Command, Direction, Envelope, Event, Input, ModelInfo, Stage as Part, TrainData};
+use crate::protocol::{
+    BackendName, Command, Direction, Envelope, Event, Input, ModelInfo, Stage as Part, TrainData, WeightFormat,
+};
 
 /// The two places of the page.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -181,6 +183,13 @@ pub enum Message {
         file: String,
         /// Its bytes.
         bytes: Vec<u8>,
+    },
+    /// A loaded model is to be saved.
+    SaveModel {
+        /// Its id.
+        model: String,
+        /// As what.
+        format: WeightFormat,
     },
     /// Some of a model's bytes are here.
     Downloading {
@@ -356,6 +365,9 @@ impl State {
             Message::ChooseModel(id) => self.choose_model(id, &mut effects),
             Message::Pictures(pictures) => self.take_pictures(pictures, &mut effects),
             Message::WeightFile { file, bytes } => self.take_weight_file(file, bytes, &mut effects),
+            Message::SaveModel { model, format } => {
+                effects.push(Effect::Send(Command::SaveModel { model, format }.into()));
+            }
             Message::Downloading { model, received, total } => {
                 if let Some(model) = self.model_mut(&model).filter(|model| model.status != Status::Absent) {
                     model.status = Status::Downloading { received, total };
@@ -672,6 +684,12 @@ impl State {
                 self.revive("The training ended with the graphics card.", effects);
             }
             Event::Crashed { message } => self.worker_died(&message, effects),
+            Event::Saved { model, format } => {
+                let name = self.model(&model).map_or_else(|| "model".into(), Model::plain_name);
+                if let Some(bytes) = buffers.into_iter().next() {
+                    effects.push(Effect::SaveFile { name: [&name, format.ending()].concat(), bytes });
+                }
+            }
             Event::Weights { file, .. } => {
                 if let Some(bytes) = buffers.into_iter().next() {
                     effects.push(Effect::SaveFile { name: file, bytes });

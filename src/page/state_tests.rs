@@ -287,6 +287,19 @@ fn a_file_of_several_generators_becomes_as_many_cards() {
 }
 
 #[test]
+fn a_loaded_model_is_saved_under_its_name() {
+    let mut state = opened();
+    state.update(Message::WeightFile { file: "mine.pth".into(), bytes: vec![1] });
+    let id = state.chosen.clone().expect("it is chosen at once");
+    state.update(event(Event::ModelLoaded { model: id.clone(), info: ModelInfo::default() }));
+    let format = WeightFormat::Onnx;
+    let effects = state.update(Message::SaveModel { model: id.clone(), format });
+    assert_eq!(commands(&effects), [&Command::SaveModel { model: id.clone(), format }]);
+    let effects = state.update(Message::Worker(Envelope::with(Event::Saved { model: id, format }, vec![vec![7]])));
+    assert_eq!(effects, [Effect::SaveFile { name: "mine.onnx".into(), bytes: vec![7] }]);
+}
+
+#[test]
 fn a_weight_file_survives_a_restart_of_the_worker() {
     let mut state = opened();
     state.update(Message::WeightFile { file: "mine.safetensors".into(), bytes: vec![5] });

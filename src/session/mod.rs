@@ -164,6 +164,16 @@ where
                 Some(run) => run.export(direction, self.host).await,
                 None => self.fail(None, None, "There is no training whose generators could be saved.".into()),
             },
+            Command::SaveModel { model, format } => {
+                let saved = match self.models.get(&model) {
+                    Some(loaded) => loaded.save(format).await,
+                    None => Err(format!("The model {model} is not loaded.")),
+                };
+                match saved {
+                    Ok(bytes) => self.host.emit(Envelope::with(Event::Saved { model, format }, vec![bytes])),
+                    Err(message) => self.fail(None, None, message),
+                }
+            }
             Command::Crash => panic!("asked to crash"),
         }
         Ok(())

@@ -23,6 +23,7 @@ use half::f16;
 pub use safetensors::{MAX_FILE_BYTES, MAX_HEADER_BYTES};
 
 use crate::model::architecture::{Architecture, Parameter};
+pub use crate::protocol::WeightFormat as Format;
 use crate::protocol::{Direction, ModelInfo};
 use error::printable;
 
@@ -44,30 +45,6 @@ pub enum Storage {
     F32,
     /// 16 bits a value: half the size, 11 bits of precision, no values beyond ±65504.
     F16,
-}
-
-/// The kinds of files.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Format {
-    /// <https://huggingface.co/docs/safetensors>
-    Safetensors,
-    /// `torch.save(state_dict)`, the zip archive of PyTorch 1.6 and later.
-    Pytorch,
-    /// A graph for other runtimes (<https://onnx.ai>); it is written but not read.
-    Onnx,
-}
-
-impl Format {
-    /// The format that a file's name ends with; `None` for an unknown ending.
-    pub fn of(name: &str) -> Option<Self> {
-        let (_, ending) = name.rsplit_once('.')?;
-        match ending.to_ascii_lowercase().as_str() {
-            "safetensors" => Some(Self::Safetensors),
-            "pth" | "pt" => Some(Self::Pytorch),
-            "onnx" => Some(Self::Onnx),
-            _ => None,
-        }
-    }
 }
 
 /// The contents of a weight file: usually one network.
