@@ -177,6 +177,9 @@ fn random_pickle(random: &mut Pcg64Mcg) -> Vec<u8> {
     pickle
 }
 
+/// How the complaint of slowness begins.
+const SLOW: &str = "it needed";
+
 /// Runs one file through one reader; says what went wrong.
 fn attempt(reader: fn(&[u8]), bytes: &[u8], factor: usize) -> Result<(), String> {
     MEMORY.reset_peak_usage();
@@ -189,10 +192,18 @@ fn attempt(reader: fn(&[u8]), bytes: &[u8], factor: usize) -> Result<(), String>
     if taken > factor * bytes.len() + ALLOWANCE {
         return Err(format!("it took {taken} bytes for a file of {}", bytes.len()));
     }
-    if time > LONGEST {
-        return Err(format!("it took {time:?} for a file of {} bytes", bytes.len()));
+    if time > LONGEST { Err(format!("{SLOW} {time:?} for a file of {} bytes", bytes.len())) } else { Ok(()) }
+}
+
+/// As [`attempt`]; a machine that sleeps or has other work makes anything slow once, but not three times.
+fn attempts(reader: fn(&[u8]), bytes: &[u8], factor: usize) -> Result<(), String> {
+    let mut outcome = attempt(reader, bytes, factor);
+    for _ in 0..2 {
+        if outcome.as_ref().is_err_and(|reason| reason.starts_with(SLOW)) {
+            outcome = attempt(reader, bytes, factor);
+        }
     }
-    Ok(())
+    outcome
 }
 
 /// Pictures may unpack to far more than their file, up to the decoder's own limit.
@@ -221,7 +232,7 @@ fn fuzz(seed: u64, go_on: impl Fn(u64) -> bool) -> Vec<(&'static str, u64)> {
         let (name, reader, corpus, factor) = &targets[index];
         let made_up = index == 0 && random.random_ratio(1, 4);
         let bytes = if made_up { random_pickle(&mut random) } else { damaged(corpus, &mut random) };
-        if let Err(reason) = attempt(*reader, &bytes, *factor) {
+        if let Err(reason) = attempts(*reader, &bytes, *factor) {
             let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/fuzz");
             let file = folder.join(format!("{name}-{:016x}", random.next_u64()));
             std::fs::create_dir_all(&folder).and_then(|()| std::fs::write(&file, &bytes)).expect("target/ is writable");
