@@ -88,6 +88,39 @@ impl Direction {
     }
 }
 
+/// The kinds of weight files.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum WeightFormat {
+    /// <https://huggingface.co/docs/safetensors>
+    Safetensors,
+    /// `torch.save(state_dict)`, the zip archive of PyTorch 1.6 and later.
+    Pytorch,
+    /// A graph for other runtimes (<https://onnx.ai>); it is written but not read.
+    Onnx,
+}
+
+impl WeightFormat {
+    /// The ending of its files' names.
+    pub fn ending(self) -> &'static str {
+        match self {
+            Self::Safetensors => ".safetensors",
+            Self::Pytorch => ".pth",
+            Self::Onnx => ".onnx",
+        }
+    }
+
+    /// The format that a file's name ends with; `None` for an unknown ending.
+    pub fn of(name: &str) -> Option<Self> {
+        let (_, ending) = name.rsplit_once('.')?;
+        match ending.to_ascii_lowercase().as_str() {
+            "safetensors" => Some(Self::Safetensors),
+            "pth" | "pt" => Some(Self::Pytorch),
+            "onnx" => Some(Self::Onnx),
+            _ => None,
+        }
+    }
+}
+
 /// What the picture of a [`Command::Translate`] is.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Input {
@@ -114,12 +147,15 @@ pub enum Command {
         /// The backend asked for.
         backend: Option<BackendName>,
     },
-    /// Load a generator. Buffers: the weight file. Answered by [`Event::ModelLoaded`] or [`Event::Failed`].
+    /// Load a generator. Buffers: the weight file. Answered by [`Event::ModelLoaded`], [`Event::Several`] or
+    /// [`Event::Failed`].
     LoadModel {
         /// The page's name for it; later commands use it.
         model: String,
         /// File name, for messages.
         file: String,
+        /// Which network, for a file that holds several: `netG_A`.
+        part: Option<String>,
     },
     /// Translate one image. Buffers: the file's bytes or the pixels. Answered by any number of
     /// [`Event::Progress`] and then one of `Translated`, `TooLarge`, `Cancelled`, `Failed`.
@@ -162,6 +198,13 @@ pub enum Command {
     Export {
         /// Which of the two.
         direction: Direction,
+    },
+    /// Write a loaded model's weight file: answered by [`Event::Saved`] or [`Event::Failed`].
+    SaveModel {
+        /// The name given in [`Command::LoadModel`].
+        model: String,
+        /// What to write.
+        format: WeightFormat,
     },
     /// Tests only: panic in the worker, to show that the page survives it.
     Crash,
@@ -213,6 +256,9 @@ pub struct ModelInfo {
     pub data: String,
     /// Licence of the weights.
     pub licence: String,
+    /// What was changed or assumed while the weight file was read, in whole sentences.
+    #[serde(default)]
+    pub notes: Vec<String>,
 }
 
 /// The loss terms of one step, already weighted as they enter the total (official names in design.md).
@@ -290,6 +336,15 @@ pub enum Event {
         model: String,
         /// What it is.
         info: ModelInfo,
+    },
+    /// The weight file holds several generators, and the command said not which.
+    Several {
+        /// The name given in [`Command::LoadModel`].
+        model: String,
+        /// Their names, each good for [`Command::LoadModel`].
+        parts: Vec<String>,
+        /// The same for people.
+        message: String,
     },
     /// A translation goes on.
     Progress {
@@ -415,6 +470,13 @@ pub enum Event {
         step: u64,
         /// `None` when it was stopped or came to its end; else what went wrong.
         trouble: Option<String>,
+    },
+    /// A loaded model as a weight file. Buffers: its bytes.
+    Saved {
+        /// The name given in [`Command::LoadModel`].
+        model: String,
+        /// What was written.
+        format: WeightFormat,
     },
     /// A weight file. Buffers: its bytes.
     Weights {

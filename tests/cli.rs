@@ -70,7 +70,7 @@ fn train_resume_translate_evaluate() {
     let info: serde_json::Value = serde_json::from_str(&info).expect("JSON");
     assert_eq!((info["step"].as_u64(), info["domain_to"].as_str()), (Some(5), Some("night")));
 
-    let half = cyclegan(&["convert", model, "half.safetensors", "--storage", "f16"], path);
+    let half = cyclegan(&["convert", model, "half.safetensors", "--f16"], path);
     ends_with(&half, 0);
     let size = |file: &str| std::fs::metadata(path.join(file)).expect("a file").len();
     assert!(size("half.safetensors") * 10 < size(model) * 7);

@@ -34,7 +34,7 @@ fn network(architecture: Architecture) -> WeightFile {
         licence: "MIT".into(),
         ..ModelInfo::default()
     };
-    WeightFile { metadata: metadata::describe(&info, Some(Direction::AtoB)), tensors }
+    WeightFile { metadata: metadata::describe(&info, Some(Direction::AtoB)), tensors, ..WeightFile::default() }
 }
 
 fn fixture(name: &str) -> PathBuf {
@@ -278,8 +278,8 @@ fn broken_files_are_named() {
         ("a short text", b"no".to_vec(), "looks like a text file"),
         ("a PNG", png, "looks like a PNG"),
         ("a JPEG", b"\xff\xd8\xff\xe0\0\x10JFIF\0\x01".to_vec(), "looks like a JPEG"),
-        ("a zip bomb renamed", b"PK\x03\x04\x14\0\0\0\x08\0bomb".to_vec(), "looks like a zip archive"),
-        ("a legacy pth", b"\x80\x02\x8a\x0alf\x9cF\xf9 j\xa8P\x19.".to_vec(), "looks like a PyTorch"),
+        ("a zip bomb renamed", b"PK\x03\x04\x14\0\0\0\x08\0bomb".to_vec(), "end of its zip archive is missing"),
+        ("a pickle", b"\x80\x02\x8a\x0alf\x9cF\xf9 j\xa8P\x19.".to_vec(), "a Python pickle that PyTorch did not write"),
         ("a huge header", lengthy(u64::MAX), "header claims 18446744073709551615"),
         ("a header past the file", lengthy(1000), "cut off: it should have 1008"),
         ("a header of 4 MiB and a byte", lengthy((4 << 20) + 1), "header claims 4194305"),
@@ -332,6 +332,16 @@ fn broken_files_are_named() {
                 assert!(message.len() < 400, "{name}: the message is too long");
             }
         }
+    }
+}
+
+#[test]
+fn headers_of_any_length_are_told_from_other_formats() {
+    // 640 begins like a pickle, 19,280 like a zip archive, 66,176 like a longer pickle.
+    for length in [640, 896, 19_280, 66_176] {
+        let plain = one("F32", "[1]", "[0,4]");
+        let bytes = crafted(&format!("{plain}{}", " ".repeat(length - plain.len())), 4);
+        assert_eq!(WeightFile::read(&bytes).expect("safetensors").tensors.len(), 1, "{length}");
     }
 }
 

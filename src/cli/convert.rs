@@ -2,41 +2,40 @@
 
 use std::path::PathBuf;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 
-use super::ExitStatus;
-use crate::weights::{Storage, WeightFile};
+use super::{ExitStatus, ModelFile};
+use crate::platform::files;
+use crate::weights::{Format, Storage};
 
-/// Writes a weight file anew, with its values in 16 or 32 bits.
+/// Writes a weight file in another format, told by the file's ending: .safetensors, .pth or .pt
+/// (PyTorch's official layout), or .onnx (a graph for other runtimes, generators only).
 ///
-/// Example: cyclegan convert runs/horse/horse-to-zebra.safetensors small.safetensors --storage f16
+/// Example: cyclegan convert latest_net_G_A.pth horse-to-zebra.onnx --f16
 #[derive(clap::Args)]
 pub struct Arguments {
-    /// The weight file to read.
-    input: PathBuf,
-    /// The weight file to write.
+    /// The weight file to read, .safetensors or PyTorch; FILE:NAME for one network of several.
+    input: ModelFile,
+    /// The file to write.
     output: PathBuf,
-    /// Bits of the values: f16 halves the file.
-    #[arg(long, value_enum, default_value = "f32")]
-    storage: Bits,
-}
-
-#[derive(Clone, Copy, Debug, clap::ValueEnum)]
-enum Bits {
-    F32,
-    F16,
+    /// Store values in 16 bits: half the size, three significant digits.
+    #[arg(long)]
+    f16: bool,
 }
 
 /// # Errors
 /// When the input is no weight file, a value does not fit, or the output cannot be written.
 pub fn run(arguments: &Arguments) -> Result<ExitStatus> {
-    let file = WeightFile::read_from(&arguments.input)?;
-    file.architecture()?;
-    let storage = match arguments.storage {
-        Bits::F32 => Storage::F32,
-        Bits::F16 => Storage::F16,
-    };
-    file.write_to(&arguments.output, storage)?;
-    println!("{}", arguments.output.display());
+    let output = arguments.output.display();
+    let format = Format::of(&arguments.output.to_string_lossy())
+        .with_context(|| format!("{output} ends with none of .safetensors, .pth, .pt, .onnx"))?;
+    let file = arguments.input.network()?;
+    for note in &file.notes {
+        eprintln!("{}: {note}", arguments.input);
+    }
+    let storage = if arguments.f16 { Storage::F16 } else { Storage::F32 };
+    let bytes = file.write_as(format, storage).with_context(|| arguments.input.to_string())?;
+    files::replace(&arguments.output, &bytes).with_context(|| format!("cannot write {output}"))?;
+    println!("{output}");
     Ok(ExitStatus::Done)
 }

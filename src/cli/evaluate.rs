@@ -8,12 +8,11 @@ use indicatif::ProgressBar;
 
 use super::sheet::{Rows, sheet};
 use super::translate::write_whole;
-use super::{Choice, Console, ExitStatus, Serve};
+use super::{Choice, Console, ExitStatus, ModelFile, Serve};
 use crate::data::UnpairedDataset;
 use crate::evaluate::Scores;
 use crate::image::Picture;
 use crate::protocol::{Command, Direction, Envelope, Event, Input};
-use crate::weights::WeightFile;
 
 /// Compares a generator's pictures with the true ones of the held-out pairs (files of one name in
 /// testA/ and testB/), and both with doing nothing.
@@ -21,9 +20,9 @@ use crate::weights::WeightFile;
 /// Example: cyclegan evaluate --model static/models/flat-to-3d.safetensors --data static/data/emoji.zip
 #[derive(clap::Args)]
 pub struct Arguments {
-    /// The generator's weight file; it knows its direction.
+    /// The generator's weight file, .safetensors or PyTorch's .pth; FILE:NAME for one network of several.
     #[arg(long, short)]
-    model: PathBuf,
+    model: ModelFile,
     /// A folder or zip with testA/ and testB/.
     #[arg(long)]
     data: PathBuf,
@@ -44,9 +43,9 @@ pub struct Arguments {
 /// # Errors
 /// When the model or the data cannot be used, or there are no pairs.
 pub fn run(arguments: &Arguments, serve: Serve) -> Result<ExitStatus> {
-    let file = arguments.model.display().to_string();
-    let bytes = std::fs::read(&arguments.model).with_context(|| format!("cannot read {file}"))?;
-    let direction = WeightFile::read(&bytes)?.direction().unwrap_or(Direction::AtoB);
+    let (file, part) = (arguments.model.to_string(), arguments.model.part.clone());
+    let bytes = arguments.model.bytes()?;
+    let direction = arguments.model.network()?.direction().unwrap_or(Direction::AtoB);
     let dataset = if arguments.data.is_dir() {
         UnpairedDataset::from_folder(&arguments.data)?
     } else {
@@ -67,7 +66,7 @@ pub fn run(arguments: &Arguments, serve: Serve) -> Result<ExitStatus> {
     let produced = RefCell::new(vec![None; inputs.len()]);
     let failure = RefCell::new(None);
     let bar = ProgressBar::new(inputs.len() as u64);
-    let load = Envelope::with(Command::LoadModel { model: "model".into(), file }, vec![bytes]);
+    let load = Envelope::with(Command::LoadModel { model: "model".into(), file, part }, vec![bytes]);
     let translations = inputs.iter().enumerate().map(|(job, picture)| {
         let Picture { width, height, pixels } = picture.clone();
         let (job, input) = (job as u32, Input::Pixels { width, height });

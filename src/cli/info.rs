@@ -1,17 +1,14 @@
 //! `cyclegan info`
 
-use std::path::PathBuf;
-
 use anyhow::Result;
 
-use super::ExitStatus;
-use crate::weights::WeightFile;
+use super::{ExitStatus, ModelFile};
 
 /// Prints what a weight file is: architecture, parameters, domains, training.
 #[derive(clap::Args)]
 pub struct Arguments {
-    /// A .safetensors weight file.
-    file: PathBuf,
+    /// A weight file, .safetensors or PyTorch's .pth; FILE:NAME for one network of several.
+    file: ModelFile,
     /// Print JSON for machines.
     #[arg(long)]
     json: bool,
@@ -20,8 +17,7 @@ pub struct Arguments {
 /// # Errors
 /// When the file cannot be read or is no weight file.
 pub fn run(arguments: &Arguments) -> Result<ExitStatus> {
-    let file = WeightFile::read_from(&arguments.file)?;
-    file.architecture()?;
+    let file = arguments.file.network()?;
     let info = file.info();
     if arguments.json {
         println!("{}", serde_json::to_string_pretty(&info)?);
@@ -36,5 +32,8 @@ pub fn run(arguments: &Arguments) -> Result<ExitStatus> {
     println!("steps         {}", number(info.step));
     println!("data          {}", known(&info.data));
     println!("licence       {}", known(&info.licence));
+    for note in &info.notes {
+        println!("note          {note}");
+    }
     Ok(ExitStatus::Done)
 }

@@ -7,6 +7,7 @@ mod console;
 mod convert;
 mod evaluate;
 mod info;
+mod model_file;
 mod sheet;
 mod train;
 mod translate;
@@ -18,6 +19,7 @@ use clap::{Parser, Subcommand};
 
 pub use choice::{Choice, Serve};
 pub use console::Console;
+pub use model_file::ModelFile;
 
 /// CycleGAN: translate images from one world into another, and learn to, from unpaired examples.
 ///

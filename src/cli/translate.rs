@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use indicatif::{ProgressBar, ProgressStyle};
 
-use super::{Choice, Console, ExitStatus, Serve};
+use super::{Choice, Console, ExitStatus, ModelFile, Serve};
 use crate::image::Picture;
 use crate::platform::files;
 use crate::protocol::{Command, Envelope, Event, Input};
@@ -22,9 +22,9 @@ const EXTENSIONS: [&str; 8] = ["jpg", "jpeg", "png", "webp", "gif", "bmp", "tif"
 /// Example: cyclegan translate --model horse-to-zebra.safetensors photos/ --out zebras/
 #[derive(clap::Args)]
 pub struct Arguments {
-    /// The generator's weight file.
+    /// The generator's weight file, .safetensors or PyTorch's .pth; FILE:NAME for one network of several.
     #[arg(long, short)]
-    model: PathBuf,
+    model: ModelFile,
     /// Images, folders of images, or globs such as 'photos/*.jpg'.
     #[arg(required = true)]
     inputs: Vec<String>,
@@ -102,8 +102,8 @@ pub(super) fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
 /// # Errors
 /// When nothing can be translated at all: no model, no images, nowhere to write.
 pub fn run(arguments: Arguments, serve: Serve) -> Result<ExitStatus> {
-    let model_file = arguments.model.display().to_string();
-    let weights = std::fs::read(&arguments.model).with_context(|| format!("cannot read {model_file}"))?;
+    let (model_file, part) = (arguments.model.to_string(), arguments.model.part.clone());
+    let weights = arguments.model.bytes()?;
     let files = expand(&arguments.inputs)?;
     let targets = targets(&files, &arguments.out)?;
 
@@ -118,7 +118,7 @@ pub fn run(arguments: Arguments, serve: Serve) -> Result<ExitStatus> {
         bar.suspend(|| eprintln!("{message}"));
     };
     let mut no_model = None;
-    let load = Envelope::with(Command::LoadModel { model: MODEL.into(), file: model_file }, vec![weights]);
+    let load = Envelope::with(Command::LoadModel { model: MODEL.into(), file: model_file, part }, vec![weights]);
     let translations = files.iter().enumerate().filter_map(|(job, file)| {
         let name = file.display().to_string();
         let bytes = std::fs::read(file).map_err(|error| complain(&format!("{name}: {error}"))).ok()?;
@@ -159,7 +159,7 @@ pub fn run(arguments: Arguments, serve: Serve) -> Result<ExitStatus> {
                 limit >> 20,
             ));
         }
-        Event::Failed { model: Some(_), message, .. } => no_model = Some(message),
+        Event::Failed { model: Some(_), message, .. } | Event::Several { message, .. } => no_model = Some(message),
         Event::Failed { message, .. } if no_model.is_none() => complain(&message),
         _ => {}
     });

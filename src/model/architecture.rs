@@ -103,32 +103,38 @@ impl Architecture {
         self.parameters().iter().map(|(_, shape)| shape.iter().map(|&n| n as u64).product::<u64>()).sum()
     }
 
+    /// A generator within the bounds of [`Self::infer`].
+    pub fn resnet(in_channels: usize, out_channels: usize, ngf: usize, n_blocks: usize, affine: bool) -> Option<Self> {
+        let channels = [in_channels, out_channels, ngf].iter().all(|n| (1..=MAX_CHANNELS).contains(n));
+        let sound = channels && (1..=MAX_BLOCKS).contains(&n_blocks);
+        sound.then_some(Self::Resnet { in_channels, out_channels, ngf, n_blocks, affine })
+    }
+
+    /// A discriminator within the bounds of [`Self::infer`].
+    pub fn patch(in_channels: usize, ndf: usize, n_layers: usize) -> Option<Self> {
+        let channels = [in_channels, ndf].iter().all(|n| (1..=MAX_CHANNELS).contains(n));
+        (channels && (1..=MAX_BLOCKS).contains(&n_layers)).then_some(Self::Patch { in_channels, ndf, n_layers })
+    }
+
     /// The one architecture that tensors of these names and shapes can belong to, judged by the
     /// few that tell; the others are not looked at. `None` when it is neither network.
     pub fn infer(tensors: &[(&str, &[usize])]) -> Option<Self> {
         let shape = |name: &str| tensors.iter().find(|(other, _)| *other == name).map(|(_, shape)| *shape);
-        let channels = |n: usize| (1..=MAX_CHANNELS).contains(&n).then_some(n);
         if let Some(&[ngf, in_channels, 7, 7]) = shape("model.1.weight") {
             let is_block = |index: usize| shape(&format!("model.{index}.conv_block.1.weight")).is_some();
             let n_blocks = (0..=MAX_BLOCKS).find(|block| !is_block(10 + block)).filter(|&n| n > 0)?;
             let out_channels = match shape(&format!("model.{}.weight", 17 + n_blocks)) {
-                Some(&[out_channels, ..]) => channels(out_channels)?,
+                Some(&[out_channels, ..]) => out_channels,
                 _ => 3,
             };
-            return Some(Self::Resnet {
-                in_channels: channels(in_channels)?,
-                out_channels,
-                ngf: channels(ngf)?,
-                n_blocks,
-                affine: shape("model.2.weight").is_some(),
-            });
+            return Self::resnet(in_channels, out_channels, ngf, n_blocks, shape("model.2.weight").is_some());
         }
         if let Some(&[ndf, in_channels, 4, 4]) = shape("model.0.weight") {
             let is_layer = |layer: usize| shape(&format!("model.{}.weight", 3 * layer - 1)).is_some();
             let layers = (1..=MAX_BLOCKS).find(|&layer| !is_layer(layer))? - 1;
             // The last of them is the map itself.
             let n_layers = layers.checked_sub(1).filter(|&n| n > 0)?;
-            return Some(Self::Patch { in_channels: channels(in_channels)?, ndf: channels(ndf)?, n_layers });
+            return Self::patch(in_channels, ndf, n_layers);
         }
         None
     }

@@ -13,7 +13,9 @@ use web_sys::{
 };
 
 use super::{
-    dom, intake, models, net,
+    dom, intake,
+    models::{self, WEIGHT_FILES},
+    net,
     state::{Effect, Message, Notice, Picture, Place, State},
     train_view,
     training::{Message as Train, Source},
@@ -296,7 +298,7 @@ fn take_zip(zip: File) {
 /// Takes files for the place where the visitor is; `pile` if they were dropped on one.
 fn take_files(files: Vec<File>, pile: Option<usize>) {
     let (weights, files): (Vec<File>, Vec<File>) =
-        files.into_iter().partition(|file| intake::has_ending(file, ".safetensors"));
+        files.into_iter().partition(|file| WEIGHT_FILES.iter().any(|ending| intake::has_ending(file, ending)));
     if let Some(weights) = weights.into_iter().next() {
         spawn_local(async move {
             match intake::bytes(&weights).await {
@@ -325,7 +327,7 @@ async fn take_pictures(files: Vec<File>) {
     let (mut pictures, mut problems) = (Vec::new(), Vec::new());
     for file in &files {
         if !intake::is_picture(file) {
-            problems.push([&file.name(), " is neither a picture nor a weight file (.safetensors)."].concat());
+            problems.push([&file.name(), " is neither a picture nor a weight file (.safetensors, .pth)."].concat());
             continue;
         }
         match intake::picture(file).await {

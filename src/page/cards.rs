@@ -13,6 +13,7 @@ use super::{
     state::{Message, State},
     view,
 };
+use crate::protocol::WeightFormat;
 
 /// The cards on the screen.
 #[derive(Default)]
@@ -136,12 +137,30 @@ async fn tell_about(id: String) {
     // Fails only when it is open already.
     let _ = dom::by_id::<HtmlDialogElement>("about-dialog").show_modal();
     dom::append(&text, &[&facts(&model)]);
+    if model.status == Status::Loaded {
+        dom::append(&text, &[&dom::create_text("p", "hint", "Save the weights for other programs:"), &savers(&id)]);
+    }
     if let Some(address) = &model.listed.card {
         match net::fetch_text(address).await {
             Ok(card) => show_markdown(&text, &card),
             Err(problem) => dom::append(&text, &[&dom::create_text("p", "hint", &problem)]),
         }
     }
+}
+
+/// Buttons that save a loaded model, one a format.
+fn savers(id: &str) -> HtmlElement {
+    let row = dom::create_text("div", "buttons", "");
+    for format in [WeightFormat::Safetensors, WeightFormat::Pytorch, WeightFormat::Onnx] {
+        let button: HtmlButtonElement = dom::create("button");
+        button.set_type("button");
+        button.set_class_name("button");
+        button.set_text_content(Some(format.ending()));
+        let id = id.to_owned();
+        dom::on(&button, "click", move |_: Event| send(Message::SaveModel { model: id.clone(), format }));
+        dom::append(&row, &[&button]);
+    }
+    row
 }
 
 /// What the weight file says about itself, once it is loaded.
@@ -159,6 +178,7 @@ fn facts(model: &Model) -> HtmlElement {
         if !info.data.is_empty() {
             lines.push(["Data: ", &info.data].concat());
         }
+        lines.extend(info.notes.iter().cloned());
     }
     if !model.listed.licence.is_empty() {
         lines.push(["Licence: ", &model.listed.licence].concat());

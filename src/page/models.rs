@@ -83,19 +83,25 @@ pub struct Model {
     pub origin: Origin,
     /// How far it is.
     pub status: Status,
+    /// Which network of its file, where that holds several.
+    pub part: Option<String>,
     /// What the worker found in its weight file.
     pub info: Option<ModelInfo>,
 }
 
+/// Endings of the names of weight files.
+pub const WEIGHT_FILES: [&str; 3] = [".safetensors", ".pth", ".pt"];
+
 impl Model {
     /// A model of the list.
     pub fn listed(listed: Listed) -> Self {
-        Self { listed, origin: Origin::Listed, status: Status::Absent, info: None }
+        Self { listed, origin: Origin::Listed, status: Status::Absent, part: None, info: None }
     }
 
-    /// A weight file of the visitor's; `number` tells several apart.
-    pub fn own(number: u32, file: String, bytes: Vec<u8>) -> Self {
-        let title = file.strip_suffix(".safetensors").unwrap_or(&file).to_owned();
+    /// A weight file of the visitor's, or one network in it; `number` tells several apart.
+    pub fn own(number: u32, file: String, part: Option<String>, bytes: Rc<Vec<u8>>) -> Self {
+        let stem = WEIGHT_FILES.iter().find_map(|ending| file.strip_suffix(ending)).unwrap_or(&file);
+        let title = part.as_ref().map_or(stem.to_owned(), |part| [stem, ": ", part].concat());
         let listed = Listed {
             id: ["own-", &number.to_string()].concat(),
             title,
@@ -103,7 +109,7 @@ impl Model {
             file,
             ..Listed::default()
         };
-        Self { listed, origin: Origin::Own(Rc::new(bytes)), status: Status::Absent, info: None }
+        Self { listed, origin: Origin::Own(bytes), status: Status::Absent, part, info: None }
     }
 
     /// A generator of the current training, between domains `a` and `b`.
@@ -119,7 +125,16 @@ impl Model {
             reverse: Some(reverse.into()),
             ..Listed::default()
         };
-        Self { listed, origin: Origin::Trained, status: Status::Loaded, info: None }
+        Self { listed, origin: Origin::Trained, status: Status::Loaded, part: None, info: None }
+    }
+
+    /// A name for its weight file, without an ending.
+    pub fn plain_name(&self) -> String {
+        let domains = self.info.as_ref().filter(|info| !info.domain_from.is_empty() && !info.domain_to.is_empty());
+        let name = domains
+            .map_or_else(|| self.listed.title.clone(), |info| [&info.domain_from, "-to-", &info.domain_to].concat());
+        let words = name.split(|c: char| !c.is_alphanumeric() && c != '_').filter(|word| !word.is_empty());
+        words.collect::<Vec<_>>().join("-").to_lowercase()
     }
 
     /// Its name.

@@ -7,7 +7,9 @@ use super::{
     models::{Listed, Model, Origin, Status},
     training::{Phase, Training},
 };
-use crate::protocol::{BackendName, Command, Direction, Envelope, Event, Input, ModelInfo, Stage as Part, TrainData};
+use crate::protocol::{
+    BackendName, Command, Direction, Envelope, Event, Input, ModelInfo, Stage as Part, TrainData, WeightFormat,
+};
 
 /// The two places of the page.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -181,6 +183,13 @@ pub enum Message {
         file: String,
         /// Its bytes.
         bytes: Vec<u8>,
+    },
+    /// A loaded model is to be saved.
+    SaveModel {
+        /// Its id.
+        model: String,
+        /// As what.
+        format: WeightFormat,
     },
     /// Some of a model's bytes are here.
     Downloading {
@@ -356,6 +365,9 @@ impl State {
             Message::ChooseModel(id) => self.choose_model(id, &mut effects),
             Message::Pictures(pictures) => self.take_pictures(pictures, &mut effects),
             Message::WeightFile { file, bytes } => self.take_weight_file(file, bytes, &mut effects),
+            Message::SaveModel { model, format } => {
+                effects.push(Effect::Send(Command::SaveModel { model, format }.into()));
+            }
             Message::Downloading { model, received, total } => {
                 if let Some(model) = self.model_mut(&model).filter(|model| model.status != Status::Absent) {
                     model.status = Status::Downloading { received, total };
@@ -461,7 +473,7 @@ impl State {
 
     fn take_weight_file(&mut self, file: String, bytes: Vec<u8>, effects: &mut Vec<Effect>) {
         self.last_number += 1;
-        let model = Model::own(self.last_number, file, bytes);
+        let model = Model::own(self.last_number, file, None, Rc::new(bytes));
         let id = model.id().to_owned();
         self.place = Place::Translate;
         self.models.push(model);
@@ -479,7 +491,7 @@ impl State {
                 effects.push(Effect::Download { model: id.into(), file });
             }
             Origin::Own(bytes) => {
-                let command = Command::LoadModel { model: id.into(), file };
+                let command = Command::LoadModel { model: id.into(), file, part: model.part.clone() };
                 effects.push(Effect::Send(Envelope::with(command, vec![bytes.to_vec()])));
                 model.status = Status::Loading;
             }
@@ -491,7 +503,7 @@ impl State {
         let Some(model) = self.model_mut(id) else { return };
         match result {
             Ok(bytes) => {
-                let command = Command::LoadModel { model: id.into(), file: file_name(&model.listed.file) };
+                let command = Command::LoadModel { model: id.into(), file: file_name(&model.listed.file), part: None };
                 model.status = Status::Loading;
                 effects.push(Effect::Send(Envelope::with(command, vec![bytes])));
             }
@@ -513,6 +525,24 @@ impl State {
             Some(_) => self.stage = Stage::Failed(reason),
             None => self.tell(reason, true),
         }
+    }
+
+    /// A weight file of the visitor's with several generators becomes as many cards: its own for the first.
+    fn split(&mut self, id: &str, parts: Vec<String>, effects: &mut Vec<Effect>) {
+        let Some(index) = self.models.iter().position(|model| model.id() == id) else { return };
+        let Origin::Own(bytes) = self.models[index].origin.clone() else { return };
+        let file = self.models[index].listed.file.clone();
+        for (place, part) in parts.into_iter().enumerate() {
+            self.last_number += 1;
+            let mut model = Model::own(self.last_number, file.clone(), Some(part), bytes.clone());
+            if place == 0 {
+                model.listed.id = id.to_owned();
+                self.models[index] = model;
+            } else {
+                self.models.insert(index + place, model);
+            }
+        }
+        self.load(id, effects);
     }
 
     fn start(&mut self, request: Request, effects: &mut Vec<Effect>) {
@@ -539,7 +569,7 @@ impl State {
         }
         if self.models_listed && self.chosen.is_none() && self.queue.pop_front().is_some() {
             self.stage =
-                Stage::Failed("There is no model to translate with. Drop a weight file (.safetensors).".into());
+                Stage::Failed("There is no model to translate with. Drop a weight file (.safetensors or .pth).".into());
         }
         let Some(job) = self.job.as_mut().filter(|job| !job.sent) else { return };
         let id = job.request.model.clone();
@@ -637,6 +667,7 @@ impl State {
                     self.stage = Stage::Failed(message);
                 }
             }
+            Event::Several { model, parts, .. } => self.split(&model, parts, effects),
             Event::Failed { model: Some(model), message, .. } => self.model_failed(&model, message),
             Event::Failed { message, .. } => {
                 if self.training.phase == Phase::Starting {
@@ -653,6 +684,12 @@ impl State {
                 self.revive("The training ended with the graphics card.", effects);
             }
             Event::Crashed { message } => self.worker_died(&message, effects),
+            Event::Saved { model, format } => {
+                let name = self.model(&model).map_or_else(|| "model".into(), Model::plain_name);
+                if let Some(bytes) = buffers.into_iter().next() {
+                    effects.push(Effect::SaveFile { name: [&name, format.ending()].concat(), bytes });
+                }
+            }
             Event::Weights { file, .. } => {
                 if let Some(bytes) = buffers.into_iter().next() {
                     effects.push(Effect::SaveFile { name: file, bytes });

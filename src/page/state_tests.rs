@@ -75,7 +75,7 @@ fn a_picture_goes_through_download_load_and_translation() {
     );
 
     let effects = state.update(Message::Downloaded { model: "ab".into(), result: Ok(vec![7]) });
-    let load = Command::LoadModel { model: "ab".into(), file: "ab.safetensors".into() };
+    let load = Command::LoadModel { model: "ab".into(), file: "ab.safetensors".into(), part: None };
     assert_eq!(effects, [Effect::Send(Envelope::with(load, vec![vec![7]]))]);
 
     let effects = state.update(event(Event::ModelLoaded { model: "ab".into(), info: ModelInfo::default() }));
@@ -266,6 +266,37 @@ fn a_broken_weight_file_leaves_no_card_behind() {
     state.update(event(failed));
     assert_eq!((state.model(&id), state.chosen.as_deref()), (None, Some("ab")));
     assert_eq!(state.notices[0].text, "mine.safetensors is cut.");
+}
+
+#[test]
+fn a_file_of_several_generators_becomes_as_many_cards() {
+    let mut state = opened();
+    state.update(Message::WeightFile { file: "both.pth".into(), bytes: vec![1] });
+    let id = state.chosen.clone().expect("it is chosen at once");
+    let parts = vec!["netG_A".to_owned(), "netG_B".to_owned()];
+    let effects = state.update(event(Event::Several { model: id.clone(), parts, message: String::new() }));
+    let part = |command: &&Command| match command {
+        Command::LoadModel { model, part, .. } => (model == &id).then(|| part.clone()).flatten(),
+        _ => None,
+    };
+    assert_eq!(commands(&effects).iter().find_map(part).as_deref(), Some("netG_A"));
+    let titles: Vec<_> = state.models.iter().map(|model| model.listed.title.as_str()).collect();
+    assert!(titles.ends_with(&["both: netG_A", "both: netG_B"]), "{titles:?}");
+    assert_eq!(state.chosen, Some(id));
+    assert_eq!(state.models.last().and_then(|model| model.part.as_deref()), Some("netG_B"));
+}
+
+#[test]
+fn a_loaded_model_is_saved_under_its_name() {
+    let mut state = opened();
+    state.update(Message::WeightFile { file: "mine.pth".into(), bytes: vec![1] });
+    let id = state.chosen.clone().expect("it is chosen at once");
+    state.update(event(Event::ModelLoaded { model: id.clone(), info: ModelInfo::default() }));
+    let format = WeightFormat::Onnx;
+    let effects = state.update(Message::SaveModel { model: id.clone(), format });
+    assert_eq!(commands(&effects), [&Command::SaveModel { model: id.clone(), format }]);
+    let effects = state.update(Message::Worker(Envelope::with(Event::Saved { model: id, format }, vec![vec![7]])));
+    assert_eq!(effects, [Effect::SaveFile { name: "mine.onnx".into(), bytes: vec![7] }]);
 }
 
 #[test]

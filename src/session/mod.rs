@@ -20,6 +20,7 @@ use translation::Model;
 use crate::kernels::Kernels;
 use crate::protocol::{Command, Direction, Envelope, Event, TRAINED_A_TO_B, TRAINED_B_TO_A};
 use crate::translate::Budget;
+use crate::weights::WeightError;
 
 /// The outside of a session.
 pub trait Host {
@@ -106,14 +107,22 @@ where
         match message {
             // The host has chosen the device before the session began.
             Command::Start { .. } => {}
-            Command::LoadModel { model, file } => {
+            Command::LoadModel { model, file, part } => {
                 let bytes = buffers.next().unwrap_or_default();
-                match Model::load(&bytes, &self.place.device) {
+                match Model::load(&bytes, part.as_deref(), &self.place.device) {
                     Ok((loaded, info)) => {
                         self.models.insert(model.clone(), loaded);
                         self.host.emit(Event::ModelLoaded { model, info }.into());
                     }
-                    Err(error) => self.fail(None, Some(model), format!("{file}: {error}")),
+                    Err(error) => {
+                        let message = format!("{file}: {error}");
+                        match error {
+                            WeightError::Several { found: parts } => {
+                                self.host.emit(Event::Several { model, parts, message }.into());
+                            }
+                            _ => self.fail(None, Some(model), message),
+                        }
+                    }
                 }
             }
             Command::Translate { job, model, input, max_side } => {
@@ -155,6 +164,16 @@ where
                 Some(run) => run.export(direction, self.host).await,
                 None => self.fail(None, None, "There is no training whose generators could be saved.".into()),
             },
+            Command::SaveModel { model, format } => {
+                let saved = match self.models.get(&model) {
+                    Some(loaded) => loaded.save(format).await,
+                    None => Err(format!("The model {model} is not loaded.")),
+                };
+                match saved {
+                    Ok(bytes) => self.host.emit(Envelope::with(Event::Saved { model, format }, vec![bytes])),
+                    Err(message) => self.fail(None, None, message),
+                }
+            }
             Command::Crash => panic!("asked to crash"),
         }
         Ok(())

@@ -140,7 +140,7 @@ where
             Direction::AtoB => generators.ab,
             Direction::BtoA => generators.ba,
         };
-        Model { generator, ngf: self.trainer.config.ngf as usize }
+        Model { generator, ngf: self.trainer.config.ngf as usize, origin: None }
     }
 
     /// Sends out the weight file of one of its generators.

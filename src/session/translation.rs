@@ -1,5 +1,6 @@
 //! Serving one [`Command::Translate`](crate::protocol::Command::Translate).
 
+use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
 use burn::tensor::backend::Backend;
@@ -11,8 +12,8 @@ use crate::kernels::Kernels;
 use crate::model::{Architecture, ResnetGenerator};
 use crate::protocol::{Envelope, Event, Input, ModelInfo, Stage};
 use crate::translate::{TranslateError, Watcher, translate};
-use crate::weights::networks::load_generator;
-use crate::weights::{WeightError, WeightFile};
+use crate::weights::networks::{export, load_generator};
+use crate::weights::{Format, Storage, WeightError, WeightFile};
 
 /// A generator ready to translate.
 #[derive(Clone, Debug)]
@@ -21,18 +22,38 @@ pub struct Model<B: Backend> {
     pub generator: ResnetGenerator<B>,
     /// Its width, which decides the memory it takes.
     pub ngf: usize,
+    /// What its weight file says besides the weights; `None` for a generator in training.
+    pub origin: Option<Origin>,
+}
+
+/// What it takes to write a loaded generator's weight file again.
+#[derive(Clone, Debug)]
+pub struct Origin {
+    architecture: Architecture,
+    metadata: BTreeMap<String, String>,
 }
 
 impl<B: Kernels> Model<B> {
-    /// The generator in a weight file's bytes, and what it is.
-    pub fn load(bytes: &[u8], device: &B::Device) -> Result<(Self, ModelInfo), WeightError> {
-        let file = WeightFile::read(bytes)?;
+    /// The generator in a weight file's bytes (that of the name `part`, if given), and what it is.
+    pub fn load(bytes: &[u8], part: Option<&str>, device: &B::Device) -> Result<(Self, ModelInfo), WeightError> {
+        let file = WeightFile::read(bytes)?.network(part)?;
         let info = file.info();
-        let ngf = match file.generator()? {
-            Architecture::Resnet { ngf, .. } => ngf,
-            other => return Err(WeightError::NotAGenerator { found: other.name() }),
+        let architecture = file.generator()?;
+        let Architecture::Resnet { ngf, .. } = architecture else {
+            return Err(WeightError::NotAGenerator { found: architecture.name() });
         };
-        Ok((Self { generator: load_generator(file, device)?, ngf }, info))
+        let origin = Some(Origin { architecture, metadata: file.metadata.clone() });
+        Ok((Self { generator: load_generator(file, device)?, ngf, origin }, info))
+    }
+
+    /// The bytes of its weight file; the error is a sentence.
+    pub async fn save(&self, format: Format) -> Result<Vec<u8>, String> {
+        let Some(Origin { architecture, metadata }) = &self.origin else {
+            return Err("A generator in training is saved from where it trains.".into());
+        };
+        let tensors = export(&self.generator, &architecture.parameters(), "").await?;
+        let file = WeightFile { metadata: metadata.clone(), tensors, ..WeightFile::default() };
+        file.write_as(format, Storage::F32).map_err(|error| error.to_string())
     }
 }
 

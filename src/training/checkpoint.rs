@@ -79,6 +79,7 @@ impl TrainConfig {
             step,
             data: self.data.clone(),
             licence: self.licence.clone(),
+            notes: Vec::new(),
         }
     }
 }
@@ -179,7 +180,7 @@ where
         };
         let tensors = export(network, &parameters, "").await.map_err(CheckpointError::Device)?;
         let metadata = metadata::describe(&self.config.model_info(direction, self.step), Some(direction));
-        Ok(WeightFile { metadata, tensors })
+        Ok(WeightFile { metadata, tensors, ..WeightFile::default() })
     }
 
     /// The bytes of a checkpoint.
@@ -209,7 +210,7 @@ where
             (DISCRIMINATORS_TIME, self.discriminators_adam.time.to_string()),
         ];
         let metadata = metadata.into_iter().map(|(key, value)| (key.to_owned(), value)).collect();
-        Ok(WeightFile { metadata, tensors }.write(Storage::F32)?)
+        Ok(WeightFile { metadata, tensors, ..WeightFile::default() }.write(Storage::F32)?)
     }
 
     /// The training that a checkpoint holds.

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
-use super::{MAX_FILE_BYTES, Storage, WeightError, WeightFile};
+use super::{Format, MAX_FILE_BYTES, Storage, WeightError, WeightFile};
 use crate::platform::files;
 
 impl WeightFile {
@@ -23,13 +23,14 @@ impl WeightFile {
         Self::read(&bytes).map_err(|reason| in_file(path, reason))
     }
 
-    /// Writes the file at `path`, replacing what was there. The new file is written beside it,
+    /// Writes the file at `path`, in the format of its ending (safetensors for an unknown one), replacing what was there. The new file is written beside it,
     /// synced and renamed: at any moment `path` holds either the old file or the new one, whole.
     ///
     /// # Errors
     /// Those of [`WeightFile::write`] and of the file system, with the path.
     pub fn write_to(&self, path: &Path, storage: Storage) -> Result<(), WeightError> {
-        let bytes = self.write(storage).map_err(|reason| in_file(path, reason))?;
+        let format = Format::of(&path.to_string_lossy()).unwrap_or(Format::Safetensors);
+        let bytes = self.write_as(format, storage).map_err(|reason| in_file(path, reason))?;
         files::replace(path, &bytes).map_err(|reason| WeightError::Io {
             path: path.to_owned(),
             action: "written",
@@ -101,7 +102,7 @@ mod tests {
         let errors = [
             (WeightFile::read_from(&missing).map(drop), "none.safetensors could not be read"),
             (WeightFile::read_from(folder.path()).map(drop), "could not be read"),
-            (WeightFile::read_from(&text).map(drop), "notes.txt: This is not a safetensors"),
+            (WeightFile::read_from(&text).map(drop), "notes.txt: This is not a weight file"),
             (file(1.0).write_to(&nowhere, Storage::F32), "model.safetensors could not be written"),
             (file(1.0).write_to(Path::new("/"), Storage::F32), "/ could not be written"),
         ];

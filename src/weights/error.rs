@@ -8,8 +8,8 @@ use super::safetensors::{MAX_FILE_BYTES, MAX_HEADER_BYTES};
 #[derive(Debug, thiserror::Error)]
 pub enum WeightError {
     /// The file holds something else; `looks_like` says what, as far as its first bytes tell.
-    #[error("This is not a safetensors weight file: it looks like {looks_like}.")]
-    NotSafetensors {
+    #[error("This is not a weight file (.safetensors or PyTorch's .pth): it looks like {looks_like}.")]
+    NotWeights {
         /// `a PNG picture`, `an empty file`, …
         looks_like: &'static str,
     },
@@ -92,6 +92,70 @@ pub enum WeightError {
         expected: u64,
         /// Where it starts.
         found: u64,
+    },
+    /// A PyTorch file that is not as PyTorch writes it.
+    #[error("The weight file is damaged: {reason}.")]
+    Damaged {
+        /// A half sentence.
+        reason: String,
+    },
+    /// Something in a pickle that tensors do not need.
+    #[error(
+        "This file needs {what}, which no plain tensors do: it was not opened, and nothing in it was run. \
+         If you made it, save `model.state_dict()` alone."
+    )]
+    Forbidden {
+        /// A Python name or an operation.
+        what: String,
+    },
+    /// A zip archive with compressed or encrypted parts.
+    #[error(
+        "The weight file's parts are compressed or encrypted, which PyTorch never does. Unpack it and save it with PyTorch."
+    )]
+    Packed,
+    /// A file out of which more would come than it has.
+    #[error("The weight file claims far more than its size can hold: it is damaged or made to exhaust the memory.")]
+    TooComplex,
+    /// A tensor that reaches beyond its storage.
+    #[error(
+        "The weight file is damaged: the tensor `{tensor}` of shape {shape:?} lies outside of its {available} stored values."
+    )]
+    Outside {
+        /// The tensor's name.
+        tensor: String,
+        /// Its shape as the file states it.
+        shape: Vec<u64>,
+        /// Values that there are.
+        available: u64,
+    },
+    /// Several networks, and nobody said which.
+    #[error(
+        "This file holds {} networks: {}. Name one after a colon, as in FILE:{}.",
+        found.len(), found.join(", "), found.first().map_or("", String::as_str)
+    )]
+    Several {
+        /// Their names.
+        found: Vec<String>,
+    },
+    /// No network of the name that was asked for.
+    #[error("This file holds no network `{part}`; it has: {}.", found.join(", "))]
+    NoPart {
+        /// The name asked for.
+        part: String,
+        /// The names that there are.
+        found: Vec<String>,
+    },
+    /// A network that is known but not built here.
+    #[error("These are the weights of {what}; this program has the ResNet generator of CycleGAN alone.")]
+    OtherNetwork {
+        /// `a U-Net generator (pix2pix)`
+        what: &'static str,
+    },
+    /// The file could not be put together.
+    #[error("The weight file could not be written: {reason}.")]
+    Unwritable {
+        /// The reason.
+        reason: String,
     },
     /// A value that is no number.
     #[error("The tensor `{tensor}` holds {value} at index {index}: these weights are broken.")]

@@ -59,6 +59,7 @@ pub(super) fn understand(metadata: &BTreeMap<String, String>) -> ModelInfo {
         step: text(STEP).parse().unwrap_or(0),
         data: text(DATA),
         licence: text(LICENCE),
+        notes: Vec::new(),
     }
 }
 
@@ -82,6 +83,7 @@ mod tests {
             step: 20_000,
             data: "horse2zebra".into(),
             licence: "MIT".into(),
+            notes: Vec::new(),
         }
     }
 

@@ -1,5 +1,7 @@
-//! Weight files: one network in one `.safetensors` whose tensor names and shapes are exactly
-//! those of the official PyTorch `state_dict`, so that `load_state_dict(strict=True)` takes it.
+//! Weight files: one network whose tensor names and shapes are exactly those of the official PyTorch
+//! `state_dict`, so that `load_state_dict(strict=True)` takes it. Written as `.safetensors`, as PyTorch's
+//! own `.pth` or as an ONNX graph; read from the first two, with the tensors of other people's files
+//! brought under their official names by [`WeightFile::network`].
 //!
 //! Everything is checked before anything is replaced: a [`WeightFile`] holds finite numbers, and
 //! [`WeightFile::fits`] compares every name and shape with those of a network.
@@ -8,15 +10,20 @@ mod disk;
 mod error;
 pub mod metadata;
 pub mod networks;
+mod onnx;
+mod pytorch;
+mod recognise;
 mod safetensors;
 
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 pub use error::WeightError;
+use half::f16;
 pub use safetensors::{MAX_FILE_BYTES, MAX_HEADER_BYTES};
 
 use crate::model::architecture::{Architecture, Parameter};
+pub use crate::protocol::WeightFormat as Format;
 use crate::protocol::{Direction, ModelInfo};
 use error::printable;
 
@@ -40,34 +47,55 @@ pub enum Storage {
     F16,
 }
 
-/// The contents of a weight file: one network.
+/// The contents of a weight file: usually one network.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct WeightFile {
     /// What it says about itself: see [`metadata`].
     pub metadata: BTreeMap<String, String>,
     /// The tensors, in the order of the official PyTorch `state_dict`.
     pub tensors: Vec<NamedTensor>,
+    /// What was changed or assumed while reading, in whole sentences; nothing for files of this program.
+    pub notes: Vec<String>,
 }
 
 impl WeightFile {
-    /// Reads the bytes of a file with values stored as F32, F16 or BF16.
+    /// Reads the bytes of a `.safetensors` or PyTorch file, told apart by how they begin, with values
+    /// of 16 or 32 bits (PyTorch's also of 64, rounded). Names are left as they are: see [`Self::network`].
     ///
     /// # Errors
-    /// Names what is wrong; safe on bytes of any origin. Every size is checked before memory is
-    /// taken for it, and every value is finite.
+    /// Names what is wrong; safe on bytes of any origin. Nothing in a pickle is executed, every size is
+    /// checked before memory is taken for it, and every value is finite.
     pub fn read(bytes: &[u8]) -> Result<Self, WeightError> {
+        if bytes.len() as u64 > MAX_FILE_BYTES {
+            return Err(WeightError::FileTooLarge { found: bytes.len() as u64 });
+        }
+        if pytorch::is_pytorch(bytes) {
+            return pytorch::read(bytes);
+        }
         let mut file = safetensors::read(bytes)?;
         // Other programs order their files by name: model.10 before model.2, bias before weight.
         file.tensors.sort_by(|left, right| official_order(&left.name, &right.name));
         Ok(file)
     }
 
-    /// The bytes of the file. The same contents always give the same bytes.
+    /// The bytes of a `.safetensors` file. The same contents always give the same bytes.
     ///
     /// # Errors
     /// Names the tensor whose values are not finite, too large for [`Storage::F16`], or do not fit its shape.
     pub fn write(&self, storage: Storage) -> Result<Vec<u8>, WeightError> {
-        safetensors::write(self, storage)
+        self.write_as(Format::Safetensors, storage)
+    }
+
+    /// The bytes of a file of any format. The same contents always give the same bytes.
+    ///
+    /// # Errors
+    /// As [`Self::write`]; for [`Format::Onnx`] also when it is no generator.
+    pub fn write_as(&self, format: Format, storage: Storage) -> Result<Vec<u8>, WeightError> {
+        match format {
+            Format::Safetensors => safetensors::write(self, storage),
+            Format::Pytorch => pytorch::write(self, storage),
+            Format::Onnx => onnx::write(self, storage),
+        }
     }
 
     /// Checks that there are exactly the tensors `expected`, each of its shape.
@@ -76,22 +104,7 @@ impl WeightFile {
     /// Names the first that is missing or of another shape, in the order of `expected`; else the
     /// first that has no place.
     pub fn fits(&self, expected: &[Parameter]) -> Result<(), WeightError> {
-        let shapes: HashMap<&str, &[usize]> = self.shapes().into_iter().collect();
-        for (name, shape) in expected {
-            match shapes.get(name.as_str()) {
-                None => return Err(WeightError::Missing { tensor: name.clone(), expected: shape.clone() }),
-                Some(&found) if found != shape => {
-                    let (tensor, expected) = (name.clone(), shape.clone());
-                    return Err(WeightError::Shape { tensor, expected, found: found.to_vec() });
-                }
-                Some(_) => {}
-            }
-        }
-        let known: HashSet<&str> = expected.iter().map(|(name, _)| name.as_str()).collect();
-        match self.tensors.iter().find(|tensor| !known.contains(tensor.name.as_str())) {
-            Some(tensor) => Err(WeightError::Surplus { tensor: printable(&tensor.name), found: tensor.shape.clone() }),
-            None => Ok(()),
-        }
+        fits(&self.shapes(), expected)
     }
 
     /// The architecture that the weights are of, with every name and shape checked.
@@ -127,6 +140,7 @@ impl WeightFile {
         ModelInfo {
             architecture: self.architecture().map_or(said.architecture, |architecture| architecture.name()),
             parameters: self.tensors.iter().map(|tensor| tensor.values.len() as u64).sum(),
+            notes: self.notes.clone(),
             ..said
         }
     }
@@ -157,6 +171,21 @@ impl NamedTensor {
         Err(WeightError::Count { tensor, shape, found: self.values.len() })
     }
 
+    /// The values as they are stored, little-endian, with all that could be wrong with them checked.
+    fn bytes(&self, storage: Storage) -> Result<Vec<u8>, WeightError> {
+        self.check_count()?;
+        self.check_finite()?;
+        if storage == Storage::F32 {
+            return Ok(self.values.iter().flat_map(|value| value.to_le_bytes()).collect());
+        }
+        let half = |(index, &value): (usize, &f32)| match f16::from_f32(value) {
+            half if half.is_finite() => Ok(half.to_le_bytes()),
+            _ => Err(WeightError::HalfOverflow { tensor: printable(&self.name), index, value }),
+        };
+        let halves: Vec<[u8; 2]> = self.values.iter().enumerate().map(half).collect::<Result<_, _>>()?;
+        Ok(halves.into_flattened())
+    }
+
     /// Whether every value is a number.
     fn check_finite(&self) -> Result<(), WeightError> {
         match self.values.iter().position(|value| !value.is_finite()) {
@@ -165,6 +194,26 @@ impl NamedTensor {
             }
             None => Ok(()),
         }
+    }
+}
+
+/// See [`WeightFile::fits`].
+fn fits(found: &[(&str, &[usize])], expected: &[Parameter]) -> Result<(), WeightError> {
+    let shapes: HashMap<&str, &[usize]> = found.iter().copied().collect();
+    for (name, shape) in expected {
+        match shapes.get(name.as_str()) {
+            None => return Err(WeightError::Missing { tensor: name.clone(), expected: shape.clone() }),
+            Some(&found) if found != shape => {
+                let (tensor, expected) = (name.clone(), shape.clone());
+                return Err(WeightError::Shape { tensor, expected, found: found.to_vec() });
+            }
+            Some(_) => {}
+        }
+    }
+    let known: HashSet<&str> = expected.iter().map(|(name, _)| name.as_str()).collect();
+    match found.iter().find(|(name, _)| !known.contains(name)) {
+        Some((name, shape)) => Err(WeightError::Surplus { tensor: printable(name), found: shape.to_vec() }),
+        None => Ok(()),
     }
 }
 

@@ -25,6 +25,8 @@ pub const MAX_FILE_BYTES: u64 = 1 << 30;
 /// Bytes of the header's length; the header is padded to a multiple of it, too.
 const PREFIX: usize = 8;
 const METADATA: &str = "__metadata__";
+/// The type of a norm's `num_batches_tracked`, which is passed over.
+const COUNTER: &str = "I64";
 
 /// What the header says of one tensor.
 #[derive(Serialize, Deserialize)]
@@ -49,7 +51,7 @@ pub(super) fn read(bytes: &[u8]) -> Result<WeightFile, WeightError> {
     }
     let Some((prefix, rest)) = bytes.split_first_chunk::<PREFIX>() else {
         return Err(match looks_like(bytes) {
-            Some(looks_like) => WeightError::NotSafetensors { looks_like },
+            Some(looks_like) => WeightError::NotWeights { looks_like },
             None => WeightError::Truncated { expected: PREFIX as u64, found },
         });
     };
@@ -57,7 +59,7 @@ pub(super) fn read(bytes: &[u8]) -> Result<WeightFile, WeightError> {
     if length > MAX_HEADER_BYTES {
         // Taken for a length, the first bytes of any other kind of file are absurd.
         return Err(match looks_like(bytes) {
-            Some(looks_like) => WeightError::NotSafetensors { looks_like },
+            Some(looks_like) => WeightError::NotWeights { looks_like },
             None => WeightError::HeaderTooLarge { length },
         });
     }
@@ -80,8 +82,9 @@ pub(super) fn read(bytes: &[u8]) -> Result<WeightFile, WeightError> {
     if found > expected {
         return Err(WeightError::TrailingBytes { expected, found });
     }
-    let tensors = entries.into_iter().map(|(name, entry)| decode(name, &entry, data)).collect::<Result<_, _>>()?;
-    Ok(WeightFile { metadata: header.metadata, tensors })
+    let weights = entries.into_iter().filter(|(_, entry)| entry.dtype != COUNTER);
+    let tensors = weights.map(|(name, entry)| decode(name, &entry, data)).collect::<Result<_, _>>()?;
+    Ok(WeightFile { metadata: header.metadata, tensors, ..WeightFile::default() })
 }
 
 fn parse_header(bytes: &[u8]) -> Result<Header, WeightError> {
@@ -102,7 +105,8 @@ fn parse_header(bytes: &[u8]) -> Result<Header, WeightError> {
 /// taken for it. Returns where it ends.
 fn check(name: &str, entry: &Entry, start: u64) -> Result<u64, WeightError> {
     let tensor = || printable(name);
-    let Some(width) = width(&entry.dtype) else {
+    let is_counter = entry.dtype == COUNTER && name.ends_with("num_batches_tracked");
+    let Some(width) = width(&entry.dtype).or(is_counter.then_some(8)) else {
         return Err(WeightError::Dtype { tensor: tensor(), dtype: printable(&entry.dtype) });
     };
     let (found, end) = entry.data_offsets;
@@ -158,7 +162,6 @@ pub(super) fn write(file: &WeightFile, storage: Storage) -> Result<Vec<u8>, Weig
             return Err(WeightError::Duplicate { tensor: printable(&tensor.name) });
         }
         tensor.check_count()?;
-        tensor.check_finite()?;
         let start = end;
         end += width * tensor.values.len() as u64;
         let shape = tensor.shape.iter().map(|&side| side as u64).collect();
@@ -172,18 +175,7 @@ pub(super) fn write(file: &WeightFile, storage: Storage) -> Result<Vec<u8>, Weig
     bytes.extend((header.len() as u64).to_le_bytes());
     bytes.extend(header);
     for tensor in &file.tensors {
-        match storage {
-            Storage::F32 => bytes.extend(tensor.values.iter().flat_map(|value| value.to_le_bytes())),
-            Storage::F16 => {
-                for (index, &value) in tensor.values.iter().enumerate() {
-                    let half = f16::from_f32(value);
-                    if half.is_infinite() {
-                        return Err(WeightError::HalfOverflow { tensor: printable(&tensor.name), index, value });
-                    }
-                    bytes.extend(half.to_le_bytes());
-                }
-            }
-        }
+        bytes.extend(tensor.bytes(storage)?);
     }
     Ok(bytes)
 }
@@ -254,14 +246,11 @@ impl<'de> Deserialize<'de> for Metadata {
 
 /// What a file that is no safetensors file is, as far as its first bytes tell.
 fn looks_like(bytes: &[u8]) -> Option<&'static str> {
-    const BEGINNINGS: [(&[u8], &str); 9] = [
+    const BEGINNINGS: [(&[u8], &str); 6] = [
         (b"\x89PNG", "a PNG picture"),
         (b"\xff\xd8\xff", "a JPEG picture"),
         (b"GIF8", "a GIF picture"),
         (b"RIFF", "a WebP picture or a sound"),
-        (b"PK\x03\x04", "a zip archive or a PyTorch .pth file"),
-        (b"PK\x05\x06", "an empty zip archive"),
-        (b"\x80\x02", "a PyTorch .pth file"),
         (b"\x1f\x8b", "a gzip archive"),
         (b"%PDF", "a PDF document"),
     ];

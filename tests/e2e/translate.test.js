@@ -7,7 +7,7 @@ import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
 import { choose, done, drop, file, heard, hears, listenIn, paste, result, save, watchTimer } from "./support/app.js";
 import { host, launch, screenshot, visit } from "./support/browser.js";
-import { cyclegan } from "./support/paths.js";
+import { cyclegan, root } from "./support/paths.js";
 import { asJpeg, decodePng, largestDifference, picture, spread } from "./support/pictures.js";
 import { tinyGenerator } from "./support/weights.js";
 
@@ -71,6 +71,33 @@ describe("one JPEG, one model", () => {
         { query: `?backend=${backend}` },
       ));
   }
+});
+
+test("a PyTorch checkpoint with two generators becomes two models, and each can be saved", async (t) => {
+  const checkpoint = readFileSync(join(root, "tests/fixtures/weights/pytorch/checkpoint.pth"));
+  await withTiny(
+    t,
+    async (page) => {
+      const { parts } = await hears(page, "Several");
+      assert.deepEqual(parts, ["netG_A", "netG_B"]);
+      await hears(page, "ModelLoaded");
+      const cards = await page.locator(".card__title").allInnerTexts();
+      assert.deepEqual(cards.slice(-2), ["checkpoint: netG_A", "checkpoint: netG_B"]);
+      await choose(page, jpeg);
+      await done(page);
+      await page.locator(".card__about").nth(-2).click();
+      for (const ending of [".safetensors", ".pth", ".onnx"]) {
+        const { name, bytes } = await save(page, `#about-text button:text-is("${ending}")`);
+        assert.equal(name, `checkpoint-netg_a${ending}`);
+        writeFileSync(join(folder, name), bytes);
+      }
+      const info = (name) => JSON.parse(execFileSync(cyclegan, ["info", "--json", join(folder, name)]));
+      for (const ending of [".safetensors", ".pth"]) {
+        assert.equal(info(`checkpoint-netg_a${ending}`).architecture, "resnet_2blocks");
+      }
+    },
+    { model: file("checkpoint.pth", checkpoint) },
+  );
 });
 
 test("drop and paste bring a picture in", (t) =>

@@ -34,8 +34,8 @@ set_up() {
         python3 -m venv "$venv"
         "$venv/bin/pip" install -q torch numpy -r "$here/requirements.txt"
     fi
-    if ! "$python" -c 'import torch, safetensors.torch'; then
-        echo "PyTorch could not be set up: make .tools/venv a Python with torch and safetensors, then touch .tools/venv/ready."
+    if ! "$python" -c 'import torch, safetensors.torch, onnxruntime'; then
+        echo "PyTorch could not be set up: make .tools/venv a Python with torch, safetensors and onnxruntime, then touch .tools/venv/ready."
         exit 1
     fi
     touch "$ready"

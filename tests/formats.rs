@@ -1,0 +1,252 @@
+//! Weights that travel: PyTorch's files as people save them, and our exports in PyTorch and onnxruntime.
+//!
+//! `tests/reference/make_weights.py` writes the fixtures.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use burn::backend::Flex;
+use burn::tensor::{Tensor, TensorData};
+use cyclegan::model::{Architecture, ResnetGenerator};
+use cyclegan::weights::networks::load_generator;
+use cyclegan::weights::{Format, NamedTensor, Storage, WeightError, WeightFile};
+use proptest::prelude::*;
+
+fn path(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/weights/pytorch").join(name)
+}
+
+fn read(name: &str) -> WeightFile {
+    WeightFile::read_from(&path(name)).unwrap_or_else(|error| panic!("{error}"))
+}
+
+fn network(name: &str) -> WeightFile {
+    read(name).network(None).unwrap_or_else(|error| panic!("{name}: {error}"))
+}
+
+fn refused(name: &str, part: Option<&str>) -> String {
+    let file = WeightFile::read_from(&path(name)).and_then(|file| file.network(part));
+    file.map(drop).expect_err(name).to_string()
+}
+
+const GENERATOR: Architecture =
+    Architecture::Resnet { in_channels: 3, out_channels: 3, ngf: 2, n_blocks: 2, affine: false };
+
+#[test]
+fn one_network_saved_in_many_ways_is_read_bit_by_bit() {
+    let expected = network("expected.safetensors").tensors;
+    let renamed = "other names";
+    let cases = [
+        ("zip.pth", ""),
+        ("legacy.pth", ""),
+        ("protocol4.pth", ""),
+        ("data_parallel.pth", ""),
+        ("parameters.pth", ""),
+        ("strided.pth", ""),
+        ("strided_legacy.pth", ""),
+        ("f16.pth", ""),
+        ("bf16.pth", ""),
+        ("f64.pth", "64 bits"),
+        ("running.pth", "Running statistics, which"),
+        ("dropout.pth", "Dropout"),
+        ("block.pth", renamed),
+        ("foreign.pth", renamed),
+        ("lightning.pth", ""),
+    ];
+    for (name, note) in cases {
+        let file = network(name);
+        assert_eq!(file.architecture().expect(name), GENERATOR, "{name}");
+        assert_eq!(file.tensors, expected, "{name}");
+        if note.is_empty() {
+            assert_eq!(file.notes, Vec::<String>::new(), "{name}");
+        } else {
+            assert!(file.notes.len() == 1 && file.notes[0].contains(note), "{name}: {:?}", file.notes);
+        }
+    }
+}
+
+#[test]
+fn an_affine_generator_keeps_its_scales() {
+    let file = network("affine.pth");
+    assert_eq!(file.tensors, network("expected_affine.safetensors").tensors);
+    assert!(matches!(file.architecture(), Ok(Architecture::Resnet { affine: true, .. })));
+}
+
+#[test]
+fn missing_biases_are_zero() {
+    let (file, expected) = (network("no_bias.pth"), network("expected.safetensors"));
+    for (found, expected) in file.tensors.iter().zip(&expected.tensors) {
+        assert_eq!((&found.name, &found.shape), (&expected.name, &expected.shape));
+        let is_kept = !found.name.ends_with("bias") || found.name.starts_with("model.19.");
+        assert!(if is_kept { found == expected } else { found.values.iter().all(|value| *value == 0.0) });
+    }
+    assert!(file.notes.iter().any(|note| note.contains("zero")), "{:?}", file.notes);
+}
+
+#[test]
+fn one_network_of_a_checkpoint_is_chosen_by_name() {
+    let both = refused("checkpoint.pth", None);
+    assert!(both.contains("2 networks: netG_A, netG_B") && both.contains("FILE:netG_A"), "{both}");
+    let a = read("checkpoint.pth").network(Some("netG_A")).expect("there");
+    assert_eq!(a.tensors, network("expected.safetensors").tensors);
+    let b = read("checkpoint.pth").network(Some("netG_B")).expect("there, with `module.`");
+    assert_ne!(b.tensors, a.tensors);
+    assert_eq!(b.architecture().expect("a generator"), GENERATOR);
+    let judge = read("checkpoint.pth").network(Some("netD_A")).expect("there");
+    assert_eq!(judge.tensors, network("discriminator.pth").tensors);
+    assert!(matches!(judge.generator(), Err(WeightError::NotAGenerator { .. })));
+    let none = refused("checkpoint.pth", Some("netG_C"));
+    assert!(none.contains("no network `netG_C`; it has: netG_A, netG_B, netD_A"), "{none}");
+}
+
+#[test]
+fn our_own_checkpoints_have_networks_to_choose_from() {
+    let state = network("expected.safetensors");
+    let copy = |prefix: &str| {
+        let tensors = state.tensors.iter().cloned();
+        tensors
+            .map(move |tensor| NamedTensor { name: format!("{prefix}.{}", tensor.name), ..tensor })
+            .collect::<Vec<_>>()
+    };
+    let tensors = ["generator_ab", "generator_ba", "first.generator_ab"].iter().flat_map(|prefix| copy(prefix));
+    let file = WeightFile { tensors: tensors.collect(), ..WeightFile::default() };
+    let found = file.clone().network(None).expect_err("two").to_string();
+    assert!(found.contains("2 networks: generator_ab, generator_ba."), "moments are no networks: {found}");
+    assert_eq!(file.network(Some("generator_ba")).expect("there").tensors, state.tensors);
+}
+
+#[test]
+fn what_does_not_fit_is_named() {
+    let cases = [
+        ("misfit.pth", "`model.4.weight` has the shape [4, 3, 3, 3] but [4, 2, 3, 3] is needed"),
+        ("misfit_foreign.pth", "`down.0.conv.weight` has the shape [4, 3, 3, 3] but [4, 2, 3, 3] is needed"),
+        ("unet.pth", "U-Net"),
+        ("batch_norm.pth", "batch norm"),
+        ("hostile/system.pth", "needs posix.system"),
+        ("hostile/system_legacy.pth", "needs posix.system"),
+        ("hostile/module.pth", "needs torch.nn.modules.conv.Conv2d"),
+        ("hostile/plain.pkl", "needs posix.system"),
+    ];
+    for (name, expected) in cases {
+        let message = refused(name, None);
+        assert!(message.contains(expected), "{name}: {message}");
+    }
+    assert!(!Path::new("/tmp/pwned").exists(), "a pickle was executed");
+}
+
+#[test]
+fn every_cut_of_a_file_is_refused() {
+    for name in ["zip.pth", "legacy.pth"] {
+        let bytes = std::fs::read(path(name)).expect("committed");
+        let step = if name == "zip.pth" { 97 } else { 31 };
+        for length in (0..bytes.len()).step_by(step).chain(bytes.len() - 30..bytes.len()) {
+            assert!(WeightFile::read(&bytes[..length]).is_err(), "{name}: {length} of {} bytes", bytes.len());
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 500, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn no_damage_makes_it_crash(
+        name in prop_oneof![Just("zip.pth"), Just("legacy.pth"), Just("strided_legacy.pth"), Just("checkpoint.pth")],
+        writes in proptest::collection::vec((any::<usize>(), any::<u8>()), 1..6),
+        cut in prop_oneof![4 => Just(usize::MAX), 1 => any::<usize>()],
+    ) {
+        let mut bytes = std::fs::read(path(name)).expect("committed");
+        // The old format begins with what it says of itself, the new one also ends with it.
+        let reach = bytes.len().min(3000);
+        for (place, byte) in writes {
+            let place = if place % 2 == 0 { place % reach } else { bytes.len() - 1 - place % reach };
+            bytes[place] = byte;
+        }
+        bytes.truncate(cut.max(1));
+        if let Ok(file) = WeightFile::read(&bytes) {
+            for tensor in &file.tensors {
+                prop_assert_eq!(tensor.values.len(), tensor.shape.iter().product::<usize>());
+            }
+            let _ = file.network(None);
+        }
+    }
+
+    #[test]
+    fn no_pickle_makes_it_crash(program in proptest::collection::vec(any::<u8>(), 0..120)) {
+        let head = b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19.\x80\x02M\xe9\x03.\x80\x02}.";
+        let _ = WeightFile::read(&[&head[..], &program].concat());
+    }
+}
+
+#[test]
+fn pytorch_files_of_ours_come_back_the_same() {
+    let mut file = network("expected_affine.safetensors");
+    file.metadata = [("step".to_owned(), "7".to_owned()), ("domain_to".to_owned(), "zébra".to_owned())].into();
+    for storage in [Storage::F32, Storage::F16] {
+        let bytes = file.write_as(Format::Pytorch, storage).expect("writable");
+        assert_eq!(file.write_as(Format::Pytorch, storage).expect("writable"), bytes, "the same bytes every time");
+        let again = WeightFile::read(&bytes).expect("readable");
+        assert_eq!(again.metadata, file.metadata);
+        let pairs = again.tensors.iter().zip(&file.tensors);
+        let worst = pairs.flat_map(|(l, r)| l.values.iter().zip(&r.values)).map(|(l, r)| (l - r).abs());
+        // The fixture's values have 8 bits; 16-bit floats hold all but the smallest exactly.
+        assert!(worst.fold(0.0, f32::max) <= if storage == Storage::F32 { 0.0 } else { 1e-7 });
+        assert_eq!(again.architecture().expect("known"), file.architecture().expect("known"));
+    }
+    assert!(matches!(
+        network("discriminator.pth").write_as(Format::Onnx, Storage::F32),
+        Err(WeightError::NotAGenerator { .. })
+    ));
+}
+
+#[test]
+fn formats_are_told_by_their_ending() {
+    let of = |name: &str| Format::of(name);
+    assert_eq!(of("runs/a.b/latest_net_G_A.PTH"), Some(Format::Pytorch));
+    assert_eq!([of("a.pt"), of("a.onnx")], [Some(Format::Pytorch), Some(Format::Onnx)]);
+    assert_eq!([of("a.safetensors"), of("a.bin"), of("onnx")], [Some(Format::Safetensors), None, None]);
+}
+
+/// Our network's output for planes of noise, as a file with both.
+fn expected_output(file: &WeightFile, shape: [usize; 4]) -> WeightFile {
+    let count = shape.iter().product::<usize>();
+    let noise: Vec<f32> = (0..count as u64).map(|index| (index * 7919 % 2003) as f32 / 1001.0 - 1.0).collect();
+    let generator: ResnetGenerator<Flex> = load_generator(file.clone(), &Default::default()).expect("a generator");
+    let input = Tensor::<Flex, 4>::from_data(TensorData::new(noise.clone(), shape), &Default::default());
+    let output = generator.forward(input);
+    let tensor = |name: &str, shape: &[usize], values| NamedTensor { name: name.into(), shape: shape.to_vec(), values };
+    let (sides, values) = (output.dims(), output.into_data().iter::<f32>().collect());
+    let tensors = vec![tensor("input", &shape, noise), tensor("output", &sides, values)];
+    WeightFile { tensors, ..WeightFile::default() }
+}
+
+#[test]
+#[ignore = "needs PyTorch and onnxruntime: tests/reference/run.sh sets them up, `make test` runs this"]
+fn pytorch_and_onnxruntime_compute_the_same_with_every_export() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    for name in ["expected.safetensors", "expected_affine.safetensors"] {
+        let file = network(name);
+        let mut strict = Command::new("bash");
+        strict.args(["tests/reference/run.sh", "check_strict.py"]).current_dir(env!("CARGO_MANIFEST_DIR"));
+        for shape in [[1, 3, 16, 16], [2, 3, 24, 40], [1, 3, 64, 36]] {
+            let path = folder.path().join(format!("{shape:?}.safetensors"));
+            expected_output(&file, shape).write_to(&path, Storage::F32).expect("written");
+            strict.arg("--expected").arg(path);
+        }
+        for ending in ["safetensors", "pth", "onnx"] {
+            for storage in [Storage::F32, Storage::F16] {
+                // The fixture's values are exact in 16 bits, too, up to a few tiny ones.
+                let path = folder.path().join(format!("{storage:?}-{name}.{ending}"));
+                file.write_to(&path, storage).expect("written");
+                strict.arg(path);
+            }
+        }
+        let output = strict.output().expect("bash runs");
+        let printed = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success(), "{printed}{}", String::from_utf8_lossy(&output.stderr));
+        assert!(
+            printed.contains("6 passed, 0 failed") && printed.matches("worst difference").count() == 18,
+            "{printed}"
+        );
+        println!("{printed}");
+    }
+}
