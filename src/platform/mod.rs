@@ -3,6 +3,8 @@
 //! In a browser, the page and its worker exchange [`crate::protocol::Envelope`]s over `postMessage`:
 //! [`worker_handle::WorkerHandle`] is the page's end, [`worker_scope`] the worker's.
 
+#[cfg(not(target_family = "wasm"))]
+pub mod allocator;
 pub mod files;
 pub mod parallel;
 pub mod scratch;

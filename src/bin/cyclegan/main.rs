@@ -5,6 +5,7 @@ mod backend;
 
 #[cfg(not(target_family = "wasm"))]
 fn main() -> std::process::ExitCode {
+    cyclegan::platform::allocator::keep_freed_memory();
     match cyclegan::cli::run(backend::serve) {
         Ok(status) => status.into(),
         Err(error) => {
