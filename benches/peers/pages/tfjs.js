@@ -24,7 +24,7 @@ function safetensors(tf, bytes) {
 function generator(tf, tensors) {
   // PyTorch's [out, in, k, k] and, transposed, [in, out, k, k] both become tfjs's order this way.
   const weight = Object.fromEntries(
-    Object.entries(tensors).map(([name, t]) => [name, t.rank === 4 ? t.transpose([2, 3, 1, 0]) : t]),
+    Object.entries(tensors).map(([name, t]) => [name, t.rank === 4 ? tf.transpose(t, [2, 3, 1, 0]) : t]),
   );
   const reflect = (x, n) => tf.mirrorPad(x, [[0, 0], [n, n], [n, n], [0, 0]], "reflect");
   const conv = (x, name, stride, pad) =>
@@ -42,16 +42,16 @@ function generator(tf, tensors) {
   const relu = (x) => tf.relu(norm(x));
   return (image) =>
     tf.tidy(() => {
-      let x = relu(conv(reflect(image, 3), "model.1", 1, "valid"));
+      let x = relu(conv(reflect(image, 3), "model.1", 1, 0));
       x = relu(conv(x, "model.4", 2, 1));
       x = relu(conv(x, "model.7", 2, 1));
       for (let block = 10; block < 19; block++) {
-        const y = relu(conv(reflect(x, 1), `model.${block}.conv_block.1`, 1, "valid"));
-        x = tf.add(x, norm(conv(reflect(y, 1), `model.${block}.conv_block.5`, 1, "valid")));
+        const y = relu(conv(reflect(x, 1), `model.${block}.conv_block.1`, 1, 0));
+        x = tf.add(x, norm(conv(reflect(y, 1), `model.${block}.conv_block.5`, 1, 0)));
       }
       x = relu(doubling(x, "model.19"));
       x = relu(doubling(x, "model.22"));
-      return tf.tanh(conv(reflect(x, 3), "model.26", 1, "valid"));
+      return tf.tanh(conv(reflect(x, 3), "model.26", 1, 0));
     });
 }
 
@@ -68,7 +68,7 @@ export async function open({ provider, threads, side, weights, planes }) {
   await tf.ready();
   const network = generator(tf, safetensors(tf, await file(weights)));
   const values = new Float32Array((await file(planes)).buffer);
-  const input = tf.tidy(() => tf.tensor(values, [1, 3, side, side]).transpose([0, 2, 3, 1]));
+  const input = tf.tidy(() => tf.transpose(tf.tensor(values, [1, 3, side, side]), [0, 2, 3, 1]));
   const run = async () => {
     const output = network(input);
     const data = await output.data();
@@ -76,7 +76,7 @@ export async function open({ provider, threads, side, weights, planes }) {
     return data;
   };
   const first = await run();
-  await give(await tf.tidy(() => tf.tensor(first, [side, side, 3]).transpose([2, 0, 1])).data());
+  await give(await tf.tidy(() => tf.transpose(tf.tensor(first, [side, side, 3]), [2, 0, 1])).data());
   return {
     ready: { version: tf.version_core },
     run: async () => {
