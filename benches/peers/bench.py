@@ -26,7 +26,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 def build():
     """Paths of our benchmark programs: optimised, with the processor backend alone, which builds in a fraction of the time."""
-    command = "cargo bench --locked --no-default-features --features flex --no-run --message-format=json-render-diagnostics"
+    command = "cargo bench --locked --no-default-features --features flex --bench networks --bench kernels --no-run --message-format=json-render-diagnostics"
     messages = subprocess.run(command.split(), cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True).stdout
     programs = {}
     for message in map(json.loads, messages.splitlines()):

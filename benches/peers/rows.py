@@ -13,8 +13,10 @@ from material import Material
 
 HERE = Path(__file__).resolve().parent
 
-# Largest relative difference of a loss term of the second step, which depends on the first one's gradients.
-LOSS_TOLERANCE = 2e-3
+# Largest relative difference of a loss term in the first step, and in the second, which shows the first one's update.
+# Adam's first step is the gradient's sign: it makes whole steps of rounding where a gradient is nearly zero, so
+# PyTorch in float32 is itself 1e-3 from PyTorch in float64 there. A wrong gradient is off by several percent.
+LOSS_TOLERANCES = (1e-4, 1e-2)
 
 
 class Bench:
@@ -122,12 +124,14 @@ def step_native(bench):
 
 
 def same_losses(found, expected, who):
-    """The largest relative difference of any loss term."""
-    pairs = [(new[name], old[name], name) for new, old in zip(found, expected) for name in old]
-    difference, name = max((abs(new - old) / abs(old), name) for new, old, name in pairs)
-    if not difference <= LOSS_TOLERANCE:
-        raise Failed(f"{who} differ: {name} by {difference:.1e} of itself, allowed {LOSS_TOLERANCE:.0e}")
-    return difference
+    """The largest relative difference of any loss term, step by step."""
+    worst = []
+    for step, (new, old, tolerance) in enumerate(zip(found, expected, LOSS_TOLERANCES, strict=True)):
+        difference, name = max((abs(new[name] - old[name]) / abs(old[name]), name) for name in old)
+        worst.append(difference)
+        if not difference <= tolerance:
+            raise Failed(f"{who} differ in step {step + 1}: {name} by {difference:.1e} of itself, allowed {tolerance:.0e}")
+    return worst
 
 
 def forward_wasm(bench):
