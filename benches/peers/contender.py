@@ -1,6 +1,7 @@
 """One side of a comparison: a process that makes one timed run for every line it is sent."""
 
 import json
+import os
 import statistics
 import subprocess
 import threading
@@ -13,7 +14,13 @@ import numpy
 PATIENCE = 400.0
 
 # Worker threads of some runtimes go on spinning for a while; the next contender should not meet them.
-PAUSE = 0.15
+PAUSE = 0.05
+
+# Between two turns everyone waits, so whatever the processor does then is someone else's work.
+LISTEN = 0.12
+
+# Processor cores that others may take before a time is no measurement any more.
+QUIET = 0.2
 
 # Largest difference from PyTorch in float64, of outputs in [-1, 1]. A level of an 8-bit picture is 0.0078.
 TOLERANCE = 1e-3
@@ -58,7 +65,6 @@ class Contender:
         answer = self.answer()
         self.answers.append(answer)
         self.times.append(answer["milliseconds"])
-        time.sleep(PAUSE)
 
     def close(self):
         self.process.stdin.close()
@@ -97,11 +103,30 @@ class Contender:
         return found
 
 
+def busy_seconds():
+    """Processor time spent by everyone since the machine started, or taken from it by its host."""
+    user, nice, system, _idle, _waiting, *interrupts_and_stolen = (
+        int(ticks) for ticks in Path("/proc/stat").read_text().split("\n")[0].split()[1:9]
+    )
+    return (user + nice + system + sum(interrupts_and_stolen)) / os.sysconf("SC_CLK_TCK")
+
+
+def others(seconds):
+    """Cores that are busy while this program waits."""
+    before, start = busy_seconds(), time.monotonic()
+    time.sleep(seconds)
+    return (busy_seconds() - before) / (time.monotonic() - start)
+
+
 def interleave(contenders, rounds):
-    """A B C, A B C, …: whatever slows the machine meets all of them."""
+    """A B C, A B C, …: whatever slows the machine meets all of them. Returns the cores that others took meanwhile."""
+    heard = []
     for _ in range(rounds):
         for contender in contenders:
             contender.run()
+            time.sleep(PAUSE)
+            heard.append(others(LISTEN))
+    return round(statistics.mean(heard), 2)
 
 
 def ratio(ours, theirs):

@@ -5,6 +5,7 @@
 """
 
 import json
+import os
 import sys
 import time
 
@@ -15,6 +16,8 @@ model, source, side, output, threads = sys.argv[1:]
 options = onnxruntime.SessionOptions()
 options.intra_op_num_threads = int(threads)
 options.inter_op_num_threads = 1
+# Its default; `rows.py` turns it off on a busy machine.
+options.add_session_config_entry("session.intra_op.allow_spinning", os.environ.get("ORT_SPINNING", "1"))
 session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
 image = numpy.fromfile(source, numpy.float32).reshape(1, 3, int(side), int(side))
 run = lambda: session.run(None, {"input": image})[0]

@@ -1,5 +1,7 @@
 """The report as text: for a terminal, and as Markdown for the README."""
 
+from contender import QUIET
+
 
 def times(result):
     """`ours 870, onnxruntime 410 ms`"""
@@ -11,6 +13,10 @@ def times(result):
     if "forwards" in result:
         parts.append(f"six forwards {result['forwards']:,.0f}")
     return ", ".join(parts) + " ms" if parts else ""
+
+
+def disturbed(result):
+    return f"disturbed: others took {result['others']:.1f} cores"
 
 
 def figures(report):
@@ -25,8 +31,12 @@ def figures(report):
         if "ratio" not in result:
             yield result["row"], result["work"], "–", goal, result["note"]
             continue
-        mark = "" if not result.get("goal") or result["ratio"] <= result["goal"] else " ✗"
         over = f"over {result['over']}: {times(result)}"
+        if result.get("others", 0) > QUIET:
+            # Neither reached nor missed: threads suffer unequally from others.
+            mark, over = " ?", f"{over} ({disturbed(result)})"
+        else:
+            mark = " ✗" if result.get("goal") and result["ratio"] > result["goal"] else ""
         yield result["row"], result["work"], f"{result['ratio']:.2f}{mark}", goal, over
 
 
@@ -43,6 +53,8 @@ def speeds(report):
         lines = [[layer, *(found.get(name, "") for name in passes)] for layer, found in layers.items()]
         ceiling = max(kernel["ceiling"] for kernel in result["kernels"] if "gflops" in kernel)
         title = f"{result['work']}: GFLOP/s and share of gemm's {ceiling:.0f}; GB/s and share of a copy's"
+        if result["others"] > QUIET:
+            title += f" ({disturbed(result)})"
         yield title, ["layer", *passes], lines
 
 

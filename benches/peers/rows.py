@@ -8,7 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from contender import Contender, Failed, interleave, ratio
+from contender import QUIET, Contender, Failed, interleave, others, ratio
 from material import Material
 
 HERE = Path(__file__).resolve().parent
@@ -27,6 +27,9 @@ class Bench:
         self.programs, self.dist, self.rounds = programs, dist, rounds
         self.material = Material(self.work / "material", programs["networks"])
         self.running, self.versions = [], {}
+        # Threads that spin while they wait are quick on a quiet machine and fall apart on a busy one (PyTorch's
+        # training step: 3 s against 20 s): there they are told to sleep.
+        self.crowded = others(2.0) > QUIET
 
     def turns(self, usual):
         return self.rounds or usual
@@ -36,13 +39,15 @@ class Bench:
         label = re.sub(r"\W+", "-", f"{name}-{threads}").strip("-")
         output = self.work / f"{label}.output"
         output.unlink(missing_ok=True)
-        counts = {f"{kind}_NUM_THREADS": str(threads) for kind in ("RAYON", "OMP", "MKL")}
+        environment = {f"{kind}_NUM_THREADS": str(threads) for kind in ("RAYON", "OMP", "MKL")}
+        if self.crowded:
+            environment |= {"OMP_WAIT_POLICY": "PASSIVE", "ORT_SPINNING": "0"}
         contender = Contender(
             name,
             threads,
             [str(part).replace("OUTPUT", str(output)) for part in command],
             log=self.work / f"{label}.log",
-            environment={**os.environ, **counts},
+            environment={**os.environ, **environment},
             output=output,
             ours=name.startswith("ours"),
         )
@@ -80,8 +85,8 @@ def path_below(value, folder):
     return str(value.relative_to(folder)) if isinstance(value, Path) else value
 
 
-def compared(work, contenders, against, goal):
-    """A result: our median over the faster of `against`, in the same rounds."""
+def compared(work, contenders, against, goal, disturbance):
+    """A result: our time over that of the faster of `against`, in the same rounds."""
     ours = next(contender for contender in contenders if contender.ours)
     rivals = [contender for contender in contenders if contender in against]
     fastest = min(rivals, key=lambda contender: contender.median)
@@ -91,6 +96,7 @@ def compared(work, contenders, against, goal):
         "ratio": round(ratio(ours, fastest), 3),
         "over": fastest.name,
         "goal": goal,
+        "others": disturbance,
     }
 
 
@@ -107,20 +113,23 @@ def forward_native(bench):
         ]
     for contender in everyone:
         contender.check(material.reference(side))
-    interleave(everyone, bench.turns(9))
-    for threads, group in ((1, everyone[:3]), (2, everyone[3:])):
-        yield compared(f"native CPU forward 256², {threads} thread{'s' * (threads > 1)}", group, group[1:], 0.9)
+    disturbance = interleave(everyone, bench.turns(9))
+    for count, group in (("1 thread", everyone[:3]), ("2 threads", everyone[3:])):
+        yield compared(f"native CPU forward 256², {count}", group, group[1:], 0.9, disturbance)
 
 
 def step_native(bench):
-    """native CPU training step 128², against PyTorch, 2 threads"""
+    """native CPU training step 128², against PyTorch, 1 and 2 threads"""
     side, material = 128, bench.material
     pictures = [material.picture(side, seed)[1] for seed in (0, 1)]
-    ours = bench.native("ours", "step", *pictures, side, threads=2)
-    torch = bench.python("PyTorch", "peer_torch.py", "step", material.training, *pictures, side, threads=2)
-    difference = same_losses(ours.ready["losses"], torch.ready["losses"], "our training step and PyTorch's")
-    interleave([ours, torch], bench.turns(5))
-    yield {**compared("native CPU training step 128², 2 threads", [ours, torch], [torch], 0.9), "losses": difference}
+    for threads, count in ((1, "1 thread"), (2, "2 threads")):
+        ours = bench.native("ours", "step", *pictures, side, threads=threads)
+        torch = bench.python("PyTorch", "peer_torch.py", "step", material.training, *pictures, side, threads=threads)
+        difference = same_losses(ours.ready["losses"], torch.ready["losses"], "our training step and PyTorch's")
+        disturbance = interleave([ours, torch], bench.turns(5))
+        found = compared(f"native CPU training step 128², {count}", [ours, torch], [torch], 0.9, disturbance)
+        yield {**found, "losses": difference}
+        bench.close()
 
 
 def same_losses(found, expected, who):
@@ -152,10 +161,10 @@ def forward_wasm(bench):
         two = [threaded, bench.page("onnxruntime-web (wasm)", "onnxruntime", threads=2, isolated=True, **onnx)]
     for contender in one + two:
         contender.check(material.reference(side))
-    interleave(one + two, bench.turns(5))
-    yield compared("browser wasm forward 256², 1 thread", one, one[1:2], 0.6)
+    disturbance = interleave(one + two, bench.turns(5))
+    yield compared("browser wasm forward 256², 1 thread", one, one[1:2], 0.6, disturbance)
     if two:
-        yield compared("browser wasm forward 256², 2 threads", two, two[1:], 0.6)
+        yield compared("browser wasm forward 256², 2 threads", two, two[1:], 0.6, disturbance)
     else:
         yield {"work": "browser wasm forward 256², 2 threads", "note": "this build of ours has no threads", "goal": 0.6}
 
@@ -172,8 +181,8 @@ def forward_webgpu(bench):
     ]
     for contender in everyone:
         contender.check(material.reference(side))
-    interleave(everyone, bench.turns(3))
-    yield compared("WebGPU software adapter, forward 64²", everyone, everyone[1:], 0.3)
+    disturbance = interleave(everyone, bench.turns(3))
+    yield compared("WebGPU software adapter, forward 64²", everyone, everyone[1:], 0.3, disturbance)
 
 
 # Large enough that arithmetic and not the number of launches decides, small enough for a software adapter.
@@ -187,7 +196,7 @@ def step_browser(bench):
     gpu = bench.page("ours (WebGPU)", "training", backend="wgpu", webgpu=True, **spec)
     cpu = bench.page("ours (wasm)", "training", backend="flex", **spec)
     difference = same_losses(gpu.ready["losses"], cpu.ready["losses"], "the training steps on WebGPU and on wasm")
-    interleave([gpu, cpu], bench.turns(4))
+    disturbance = interleave([gpu, cpu], bench.turns(4))
     for where, contender, goal in (("WebGPU", gpu, 3.5), ("wasm", cpu, None)):
         yield {
             "work": f"{where} training step over six forwards",
@@ -196,6 +205,7 @@ def step_browser(bench):
             "ratio": round(statistics.median(a["milliseconds"] / a["forwards"] for a in contender.answers), 3),
             "over": "six forward passes",
             "goal": goal,
+            "others": disturbance,
             "losses": difference,
         }
 
@@ -209,7 +219,7 @@ def cost_per_pixel(bench):
         everyone.append(bench.native(f"ours {side}²", "forward", generator, planes, side, "OUTPUT", threads=2))
         if side <= 512:
             everyone[-1].check(bench.material.reference(side))
-    interleave(everyone, bench.turns(5))
+    disturbance = interleave(everyone, bench.turns(5))
     costs = [contender.median * 1e6 / side**2 for contender, side in zip(everyone, sides)]
     yield {
         "work": f"cost per pixel, {sides[0]}² to {sides[-1]}²: dearest over cheapest",
@@ -218,6 +228,7 @@ def cost_per_pixel(bench):
         "ratio": round(max(costs) / min(costs), 3),
         "over": "the cheapest size",
         "goal": 1.15,
+        "others": disturbance,
     }
 
 
@@ -243,9 +254,11 @@ def kernels(bench):
     for threads in (1, 2):
         environment = {**os.environ, "RAYON_NUM_THREADS": str(threads)}
         command = [bench.programs["kernels"], "--json"]
+        before = others(1.0)
         said = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, env=environment)
         yield {
             "work": f"kernels, {threads} thread{'s' * (threads > 1)}",
+            "others": round((before + others(1.0)) / 2, 2),
             "kernels": [json.loads(line) for line in said.stdout.splitlines()],
         }
 
