@@ -196,7 +196,7 @@ def step_browser(bench):
     gpu = bench.page("ours (WebGPU)", "training", backend="wgpu", webgpu=True, **spec)
     cpu = bench.page("ours (wasm)", "training", backend="flex", **spec)
     difference = same_losses(gpu.ready["losses"], cpu.ready["losses"], "the training steps on WebGPU and on wasm")
-    disturbance = interleave([gpu, cpu], bench.turns(4))
+    disturbance = interleave([gpu, cpu], bench.turns(3))
     for where, contender, goal in (("WebGPU", gpu, 3.5), ("wasm", cpu, None)):
         yield {
             "work": f"{where} training step over six forwards",
