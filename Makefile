@@ -51,8 +51,13 @@ budget: ## Release page, and the sizes it must keep
 e2e: ## Browser tests against dist/ (screenshots in tests/e2e/out/)
 	@npm test --silent --prefix tests/e2e
 
-bench: ## Benchmarks
-	cargo bench --locked
+# Rows and their letters: benches/peers/README.md.
+ROWS ?= a,b,c,d,e,f,g,k
+bench: ## Speed and memory against the peers, in one table (ROWS=a,c for some rows; DIST=… for another built page)
+	@if [ -z "$${DIST:-}" ] && [[ "$(ROWS)" = *[cde]* ]]; then \
+	  { [ -e dist/index.html ] && [ -z "$$(find src static index.html Cargo.toml -newer dist/index.html)" ]; } || \
+	  $(MAKE) --no-print-directory build; fi
+	@benches/peers/run.sh --rows "$(ROWS)" $${DIST:+--dist "$$DIST"} $${ROUNDS:+--rounds "$$ROUNDS"}
 
 fmt: ## Format the code
 	cargo fmt

@@ -1,18 +1,156 @@
-//! Seconds of a generator's forward pass and of a training step, on flex: `make bench`.
+//! The networks on flex, alone (`cargo bench --bench networks`: a table of the presets) and as one
+//! contender of `make bench` (benches/peers/), which starts it with a command:
+//!
+//! - `prepare DIR`: the official networks, untrained, as DIR/generator.safetensors (generator_ab) and
+//!   DIR/training.safetensors (a checkpoint with all four)
+//! - `forward WEIGHTS INPUT SIDE OUTPUT`: one generator on one image; files of f32, planes R, G, B
+//! - `step A B SIDE`: the official training, one pair of images
+//! - `memory A B SIDE`: two such steps, and the memory they took
+//!
+//! `forward` and `step` warm up, say so in a line of JSON, and then make one timed run a line on
+//! standard input: contenders take turns, so that a machine's moods meet them all.
 //!
 //! The floor is arithmetic: the official generator does 57 billion multiply-adds on a 256² image,
 //! a training step about 18 times a forward pass (six forwards, each with two backward products)
 //! and the discriminators' share.
 
+use std::io::{BufRead, stdin};
+use std::path::Path;
 use std::time::Instant;
 
+use anyhow::{Context, Result, bail};
 use burn::backend::{Autodiff, Flex};
-use burn::tensor::{Distribution, Tensor};
+use burn::tensor::{Distribution, Tensor, TensorData};
 use cyclegan::config::{PRESETS, TrainConfig};
+use cyclegan::protocol::{Direction, Losses};
 use cyclegan::training::Trainer;
+use cyclegan::weights::networks::load_generator;
+use cyclegan::weights::{Storage, WeightFile};
+use serde_json::json;
 
 const WARM_UP: usize = 1;
 const RUNS: usize = 5;
+
+fn main() -> Result<()> {
+    // `cargo bench` adds its own flag.
+    let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| argument != "--bench").collect();
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    match arguments[..] {
+        [] => presets(),
+        ["prepare", folder] => prepare(Path::new(folder)),
+        ["forward", weights, input, side, output] => forward(weights, input, side.parse()?, output),
+        ["step", a, b, side] => step(a, b, side.parse()?),
+        ["memory", a, b, side] => memory(a, b, side.parse()?),
+        _ => bail!("unknown command {arguments:?}: see the top of benches/networks.rs"),
+    }
+}
+
+/// The official training on images of another side: the networks do not depend on it.
+fn official(side: usize) -> TrainConfig {
+    TrainConfig { size: side as u32, load_size: side as u32, seed: 1, ..TrainConfig::default() }
+}
+
+fn prepare(folder: &Path) -> Result<()> {
+    let trainer = Trainer::<Autodiff<Flex>>::new(official(256), &Default::default());
+    let generator = pollster::block_on(trainer.weights(Direction::AtoB))?;
+    generator.write_to(&folder.join("generator.safetensors"), Storage::F32)?;
+    std::fs::write(folder.join("training.safetensors"), pollster::block_on(trainer.checkpoint())?)?;
+    Ok(())
+}
+
+fn read_image(path: &str, side: usize) -> Result<Tensor<Flex, 4>> {
+    let bytes = std::fs::read(path).with_context(|| format!("{path} cannot be read"))?;
+    let values: Vec<f32> = bytes.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect();
+    if values.len() != 3 * side * side {
+        bail!("{path} holds {} values, not 3 × {side} × {side}", values.len());
+    }
+    Ok(Tensor::from_data(TensorData::new(values, [1, 3, side, side]), &Default::default()))
+}
+
+/// One timed run for every line on standard input.
+fn serve(mut run: impl FnMut() -> Result<()>) -> Result<()> {
+    for line in stdin().lock().lines() {
+        line?;
+        let start = Instant::now();
+        run()?;
+        println!("{}", json!({ "milliseconds": start.elapsed().as_secs_f64() * 1e3 }));
+    }
+    Ok(())
+}
+
+fn forward(weights: &str, input: &str, side: usize, output: &str) -> Result<()> {
+    let generator = load_generator::<Flex>(WeightFile::read_from(Path::new(weights))?, &Default::default())?;
+    let image = read_image(input, side)?;
+    let run = || generator.forward(image.clone()).into_data();
+    let bytes: Vec<u8> = run().iter::<f32>().flat_map(f32::to_le_bytes).collect();
+    std::fs::write(output, bytes)?;
+    println!("{}", json!({ "ready": true, "threads": rayon::current_num_threads() }));
+    serve(|| {
+        std::hint::black_box(run());
+        Ok(())
+    })
+}
+
+/// Makes one step and reads its losses, as a training that reports does.
+fn one_step(trainer: &mut Trainer<Autodiff<Flex>>, a: &Tensor<Flex, 4>, b: &Tensor<Flex, 4>) -> Result<Losses> {
+    pollster::block_on(trainer.step(a.clone(), b.clone()).read()).map_err(anyhow::Error::msg)
+}
+
+fn step(a: &str, b: &str, side: usize) -> Result<()> {
+    let (a, b) = (read_image(a, side)?, read_image(b, side)?);
+    let mut trainer = Trainer::<Autodiff<Flex>>::new(official(side), &Default::default());
+    // The second step's losses depend on the first one's gradients and updates.
+    let losses = [one_step(&mut trainer, &a, &b)?, one_step(&mut trainer, &a, &b)?];
+    println!("{}", json!({ "ready": true, "threads": rayon::current_num_threads(), "losses": losses }));
+    serve(|| one_step(&mut trainer, &a, &b).map(drop))
+}
+
+fn memory(a: &str, b: &str, side: usize) -> Result<()> {
+    let (a, b) = (read_image(a, side)?, read_image(b, side)?);
+    let mut trainer = Trainer::<Autodiff<Flex>>::new(official(side), &Default::default());
+    // Adam's moments are there from the second step on.
+    one_step(&mut trainer, &a, &b)?;
+    let first = peak()?;
+    one_step(&mut trainer, &a, &b)?;
+    println!("{}", json!({ "first": first, "peak": peak()?, "live": live(&trainer.config) }));
+    Ok(())
+}
+
+/// The most memory this process ever had, in bytes.
+fn peak() -> Result<u64> {
+    let status = std::fs::read_to_string("/proc/self/status")?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).context("the kernel gives no VmHWM")?;
+    let kibibytes: u64 = line.trim().trim_end_matches("kB").trim().parse()?;
+    Ok(kibibytes << 10)
+}
+
+/// Bytes that must live when the generators' backward pass begins, nothing being computed twice:
+///
+/// - parameters and both moments of the four networks, and the two real images;
+/// - of six passes of a generator: the input of every convolution, for the weight's gradient, the input of
+///   every norm, for its own, and the output (a norm's output with its ReLU *is* the next convolution's input);
+/// - of two passes of a discriminator, whose weights have no gradient then: the input of every norm and
+///   the first layer's output.
+///
+/// Gradients are not counted: each takes the place of feature maps that are needed no more.
+fn live(config: &TrainConfig) -> u64 {
+    let (side, ngf, ndf) = (u64::from(config.size), u64::from(config.ngf), u64::from(config.ndf));
+    let [whole, half, quarter] = [1, 2, 4].map(|scale| (side / scale).pow(2));
+    // The stem and the last doubling; the others beside them; norm, ReLU, norm and sum of each block.
+    let outer = 2 * 2 * ngf * whole;
+    let between = 2 * 2 * 2 * ngf * half + 2 * 4 * ngf * quarter;
+    let blocks = u64::from(config.n_blocks) * 4 * 4 * ngf * quarter;
+    let generator = outer + between + blocks + 3 * whole;
+    let mut rows = side / 2;
+    let mut discriminator = ndf * rows * rows;
+    for layer in 1..=config.n_layers {
+        rows = if layer == config.n_layers { rows - 1 } else { rows / 2 };
+        discriminator += (ndf << layer.min(3)) * rows * rows;
+    }
+    let parameters =
+        config.generator_architecture().parameter_count() + config.discriminator_architecture().parameter_count();
+    4 * (3 * 2 * parameters + 2 * 3 * whole + 6 * generator + 2 * discriminator)
+}
 
 /// The median of some runs in milliseconds.
 fn median(mut run: impl FnMut()) -> f64 {
@@ -38,7 +176,7 @@ fn work(config: &TrainConfig) -> f64 {
     outer + between + blocks
 }
 
-fn main() {
+fn presets() -> Result<()> {
     println!("{:12}{:>14}{:>14}{:>12}", "preset", "forward ms", "GFLOP/s", "step ms");
     for preset in PRESETS {
         let Some(config) = TrainConfig::preset(preset.name) else { continue };
@@ -53,4 +191,5 @@ fn main() {
         let speed = 2.0 * work(&config) / forward / 1e6;
         println!("{:12}{forward:>14.1}{speed:>14.1}{step:>12.1}", preset.name);
     }
+    Ok(())
 }
