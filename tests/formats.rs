@@ -145,6 +145,69 @@ fn every_cut_of_a_file_is_refused() {
     }
 }
 
+/// A file of the old format around a pickle, with one storage `0` of four ones.
+fn stream(program: &[u8]) -> Vec<u8> {
+    let head = b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19.\x80\x02M\xe9\x03.\x80\x02}.\x80\x02";
+    let tail = [&b"\x80\x02](X\x01\0\0\x000e.\x04\0\0\0\0\0\0\0"[..], &1.0_f32.to_le_bytes().repeat(4)].concat();
+    [&head[..], program, &tail].concat()
+}
+
+/// The pickle of `{"w": tensor}` with these numbers, each an operation of its own.
+fn tensor(offset: &[u8], shape: &[u8], strides: &[u8]) -> Vec<u8> {
+    let storage = b"((X\x07\0\0\0storagectorch\nFloatStorage\nX\x01\0\0\x000X\x03\0\0\0cpuK\x04tQ";
+    let start = b"}X\x01\0\0\0wctorch._utils\n_rebuild_tensor_v2\n";
+    [&start[..], storage, offset, b"(", shape, b"t(", strides, b"t\x89}tRs."].concat()
+}
+
+#[test]
+fn hostile_pickles_are_named() {
+    let read = |program: &[u8]| WeightFile::read(&stream(program)).map(|file| file.tensors);
+    let good = read(&tensor(b"K\x00", b"K\x02K\x02", b"K\x02K\x01")).expect("the pattern is sound");
+    assert_eq!((good[0].shape.as_slice(), good[0].values.as_slice()), (&[2, 2][..], &[1.0; 4][..]));
+    let repeated = read(&tensor(b"K\x03", b"K\x64", b"K\x00")).expect("a stride of 0 repeats");
+    assert_eq!(repeated[0].values, [1.0; 100]);
+    let huge = b"\x8a\x06\0\0\0\0\0\x01";
+    let largest = b"\x8a\x08\xff\xff\xff\xff\xff\xff\xff\x7f";
+    let nested = [&b"]".repeat(10_000)[..], &b"a".repeat(9_999), b"."].concat();
+    let cases: Vec<(&str, Vec<u8>, &str)> = vec![
+        ("past the end", tensor(b"K\x01", b"K\x02K\x02", b"K\x02K\x01"), "outside of its 4 stored values"),
+        ("a long stride", tensor(b"K\x00", b"K\x02", b"K\x04"), "outside of its 4"),
+        ("a negative stride", tensor(b"K\x00", b"K\x02", b"J\xff\xff\xff\xff"), "impossible sides"),
+        ("a negative side", tensor(b"K\x00", b"J\xff\xff\xff\xff", b"K\x01"), "impossible sides"),
+        ("sides without strides", tensor(b"K\x00", b"K\x02K\x02", b"K\x01"), "outside of its 4"),
+        ("a tebibyte of one value", tensor(b"K\x00", huge, b"K\x00"), "claims far more"),
+        ("a product that overflows", tensor(b"K\x00", &[&huge[..], huge].concat(), b"K\x00K\x00"), "outside of its 4"),
+        ("a stride that overflows", tensor(b"K\x00", b"K\x03", largest), "outside of its 4"),
+        ("an offset that overflows", tensor(largest, b"K\x01", largest), "outside of its 4"),
+        ("a list in itself", b"]q\x00h\x00a.".to_vec(), "nothing uses"),
+        ("a dictionary in itself", b"}q\x00X\x01\0\0\0ah\x00s.".to_vec(), "nothing uses"),
+        ("deep lists", nested, "nothing uses"),
+        ("a tall stack", b"N".repeat(100_000), "claims far more"),
+        ("many marks", b"(".repeat(100_000), "claims far more"),
+        ("many lists", b"]0".repeat(1_000_000), "claims far more"),
+        ("a list that doubles", [&b"](K\x00"[..], &b"K\x00".repeat(1000), b"e."].concat(), "nothing uses"),
+        ("a text past the end", b"X\xff\xff\xff\xffa.".to_vec(), "cut off"),
+        ("bytes past the end", b"\x8e\xff\xff\xff\xff\xff\xff\xff\xff.".to_vec(), "cut off"),
+        ("nothing to pop", b"0.".to_vec(), "takes more than there is"),
+        ("below the mark", b"N(0.".to_vec(), "takes more than there is"),
+        ("an unknown memory", b"h\x07.".to_vec(), "recalls what it never stored"),
+        ("eval", b"c__builtin__\neval\n.".to_vec(), "needs __builtin__.eval"),
+        ("a name from the stack", b"\x8c\x02os\x8c\x06system\x93.".to_vec(), "needs os.system"),
+        ("a dotted name", b"\x8c\x05torch\x8c\x0dserialization\x93.".to_vec(), "needs torch.serialization"),
+        ("torch.load itself", b"ctorch.storage\n_load_from_bytes\n.".to_vec(), "needs torch.storage._load_from_bytes"),
+        ("an extension", b"\x82\x01.".to_vec(), "operation EXT"),
+        ("INST", b"(ios\nsystem\n.".to_vec(), "operation INST"),
+        ("NEWOBJ", b"ccollections\nOrderedDict\n)\x81.".to_vec(), "operation NEWOBJ"),
+        ("a storage called", b"ctorch\nFloatStorage\nK\x01\x85R.".to_vec(), "arguments that do not fit"),
+    ];
+    for (name, program, expected) in cases {
+        match read(&program) {
+            Ok(_) => panic!("{name}: it was read"),
+            Err(error) => assert!(error.to_string().contains(expected), "{name}: {error}"),
+        }
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 500, failure_persistence: None, ..ProptestConfig::default() })]
 
