@@ -85,7 +85,7 @@ fn gather(
     let (q0, q1, q2, q3) = (min(p0, last), min(p1, last), min(p2, last), min(p3, last));
 
     let group = CUBE_POS_Y * vectors;
-    let groups = (outputs + 3) / 4;
+    let groups = outputs.div_ceil(4);
     let plane = (rows.input * columns.input) as usize;
     let image = CUBE_POS_Z as usize * channels as usize * plane;
 
@@ -228,8 +228,8 @@ fn correlate(
     #[comptime] reflect: bool,
     #[comptime] vectors: u32,
 ) {
-    let channel_groups = (channels + 3) / 4;
-    let output_groups = (outputs + 3) / 4;
+    let channel_groups = channels.div_ceil(4);
+    let output_groups = outputs.div_ceil(4);
     let unit = CUBE_POS_X * CUBE_DIM_X + UNIT_POS_X;
     let taps = comptime!(kernel * kernel);
     if unit < channel_groups * taps {
@@ -322,7 +322,7 @@ fn pack(
 ) {
     let position = position();
     if (position as usize) < to.len() {
-        let padded = (channels + 3) / 4 * 4;
+        let padded = channels.div_ceil(4) * 4;
         let channel = position % padded;
         let rest = position / padded;
         let mut value = 0.0f32;
