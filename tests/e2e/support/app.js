@@ -27,7 +27,10 @@ export function listenIn() {
 /** Every event of that name so far. */
 export const heard = (page, name) => page.evaluate((name) => window.heard.filter((event) => event.name === name), name);
 
-/** Waits until `count` events of that name (from training step `step` on) were heard; returns the last of them. */
+/**
+ * Waits until `count` events of that name (from training step `step` on) were heard and the page has drawn what it
+ * makes of them; returns the last of them.
+ */
 export async function hears(page, name, { count = 1, step = 0, timeout = 60_000 } = {}) {
   const handle = await page.waitForFunction(
     ([name, count, step]) =>
@@ -35,6 +38,8 @@ export async function hears(page, name, { count = 1, step = 0, timeout = 60_000 
     [name, count, step],
     { timeout, polling: 50 },
   );
+  // The page draws once a frame; a busy machine can be long in giving it one.
+  await page.evaluate(() => new Promise((drawn) => requestAnimationFrame(() => requestAnimationFrame(drawn))));
   return handle.jsonValue();
 }
 
