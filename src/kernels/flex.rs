@@ -25,10 +25,10 @@ fn single(tensor: &FlexTensor) -> bool {
     tensor.dtype() == DType::F32
 }
 
-/// The convolution's shape from its weight `[outputs, inputs, k, k]`.
-fn shape(batch: usize, weight: &FlexTensor, size: [usize; 2]) -> cpu::Shape {
+/// The convolution of `size` inputs with the weight `[outputs, inputs, k, k]`.
+fn layer(batch: usize, weight: &FlexTensor, size: [usize; 2], geometry: Geometry) -> cpu::Layer {
     let [outputs, inputs, _, _] = weight.shape().dims();
-    cpu::Shape { batch, inputs, outputs, size }
+    cpu::Layer { batch, inputs, outputs, size, geometry }
 }
 
 impl Kernels for Flex {
@@ -42,10 +42,11 @@ impl Kernels for Flex {
             return portable::conv2d::<Self>(input, weight, bias, geometry);
         }
         let [batch, _, height, width] = input.shape().dims();
-        let shape = shape(batch, &weight, [height, width]);
-        let bias = bias.as_ref().map(values);
-        let output = cpu::conv2d(&values(&input), &values(&weight), bias.as_deref(), shape, geometry);
-        tensor(output, [batch, shape.outputs, geometry.output(height), geometry.output(width)])
+        let layer = layer(batch, &weight, [height, width], geometry);
+        let (weight, bias) = (values(&weight), bias.as_ref().map(values));
+        let filters = cpu::Filters { weight: &weight, bias: bias.as_deref() };
+        let [rows, columns] = layer.output_size();
+        tensor(cpu::conv2d(&values(&input), filters, layer), [batch, layer.outputs, rows, columns])
     }
 
     fn convolve_input_grad(
@@ -59,10 +60,11 @@ impl Kernels for Flex {
             return portable::conv2d_input_grad::<Self>(output_grad, weight, bias, input_size, geometry);
         }
         let [batch, ..] = output_grad.shape().dims::<4>();
-        let shape = shape(batch, &weight, input_size);
-        let bias = bias.as_ref().map(values);
-        let grad = cpu::conv2d_input_grad(&values(&output_grad), &values(&weight), bias.as_deref(), shape, geometry);
-        tensor(grad, [batch, shape.inputs, input_size[0], input_size[1]])
+        let layer = layer(batch, &weight, input_size, geometry);
+        let (weight, bias) = (values(&weight), bias.as_ref().map(values));
+        let filters = cpu::Filters { weight: &weight, bias: bias.as_deref() };
+        let grad = cpu::conv2d_input_grad(&values(&output_grad), filters, layer);
+        tensor(grad, [batch, layer.inputs, input_size[0], input_size[1]])
     }
 
     fn convolve_weight_grad(
@@ -75,13 +77,8 @@ impl Kernels for Flex {
             return portable::conv2d_weight_grad::<Self>(input, output_grad, weight, geometry);
         }
         let [batch, _, height, width] = input.shape().dims();
-        let grad = cpu::conv2d_weight_grad(
-            &values(&input),
-            &values(&output_grad),
-            shape(batch, &weight, [height, width]),
-            geometry,
-        );
-        tensor(grad, weight.shape().dims())
+        let layer = layer(batch, &weight, [height, width], geometry);
+        tensor(cpu::conv2d_weight_grad(&values(&input), &values(&output_grad), layer), weight.shape().dims())
     }
 
     fn instance_norm(input: FloatTensor<Self>, slope: f32) -> FloatTensor<Self> {

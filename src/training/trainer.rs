@@ -171,10 +171,21 @@ where
         let [real_a, real_b] = [real_a, real_b].map(Tensor::<A, 4>::from_inner);
         let generators = &self.generators;
 
-        // Translation and identity share a forward pass: instance norm keeps the samples apart.
-        let halves = |both: Tensor<A, 4>| (both.clone().narrow(0, 0, batch), both.narrow(0, batch, batch));
-        let (fake_b, idt_b) = halves(generators.ab.forward(Tensor::cat(vec![real_a.clone(), real_b.clone()], 0)));
-        let (fake_a, idt_a) = halves(generators.ba.forward(Tensor::cat(vec![real_b.clone(), real_a.clone()], 0)));
+        // Translation and identity share a forward pass: instance norm keeps the samples apart. Without
+        // an identity loss there is no second half.
+        let forward = |generator: &ResnetGenerator<A>, real: &Tensor<A, 4>, own: &Tensor<A, 4>| {
+            if lambda_identity == 0.0 {
+                return (generator.forward(real.clone()), None);
+            }
+            let both = generator.forward(Tensor::cat(vec![real.clone(), own.clone()], 0));
+            (both.clone().narrow(0, 0, batch), Some(both.narrow(0, batch, batch)))
+        };
+        let identity = |idt: Option<Tensor<A, 4>>, real: Tensor<A, 4>| match idt {
+            Some(idt) => loss::l1(idt, real) * lambda_identity,
+            None => Tensor::zeros([1], &real.device()),
+        };
+        let (fake_b, idt_b) = forward(&generators.ab, &real_a, &real_b);
+        let (fake_a, idt_a) = forward(&generators.ba, &real_b, &real_a);
         let rec_a = generators.ba.forward(fake_b.clone());
         let rec_b = generators.ab.forward(fake_a.clone());
 
@@ -183,8 +194,8 @@ where
             loss::adversarial(judges.a.forward(fake_a.clone()), 1.0),
             loss::l1(rec_a, real_a.clone()) * lambda_cycle,
             loss::l1(rec_b, real_b.clone()) * lambda_cycle,
-            loss::l1(idt_a, real_a) * lambda_identity,
-            loss::l1(idt_b, real_b) * lambda_identity,
+            identity(idt_a, real_a),
+            identity(idt_b, real_b),
         ];
         let values = terms.iter().map(|term| term.clone().inner()).collect();
         let [fake_a, fake_b] = [fake_a, fake_b].map(Tensor::inner);
@@ -221,5 +232,36 @@ where
     /// The generators without the graph, for translating.
     pub fn frozen_generators(&self) -> Generators<A::InnerBackend> {
         self.generators.valid()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use burn::backend::{Autodiff, Flex};
+    use burn::tensor::Distribution;
+
+    type A = Autodiff<Flex>;
+
+    #[test]
+    fn without_its_weight_the_identity_loss_costs_no_forward_pass_and_changes_nothing_else() {
+        let device = Default::default();
+        let picture = || Tensor::<Flex, 4>::random([1, 3, 32, 32], Distribution::Uniform(-1.0, 1.0), &device);
+        let (real_a, real_b) = (picture(), picture());
+        let after = |lambda_identity: f32| {
+            let config =
+                TrainConfig { ngf: 8, n_blocks: 1, ndf: 8, n_layers: 2, lambda_identity, ..TrainConfig::default() };
+            let mut trainer = Trainer::<A>::new(config, &device);
+            let terms: Vec<f32> = trainer.step(real_a.clone(), real_b.clone()).0.into_data().iter().collect();
+            let translated: Vec<f32> =
+                trainer.frozen_generators().ab.forward(real_a.clone()).into_data().iter().collect();
+            (terms, translated)
+        };
+        let ((none, with_none), (hardly, with_hardly)) = (after(0.0), after(1e-12));
+        assert_eq!(none[4..6], [0.0, 0.0]);
+        assert!(none[4..6] != hardly[4..6]);
+        assert_eq!(none[..4], hardly[..4]);
+        let furthest = with_none.iter().zip(with_hardly).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+        assert!(furthest < 1e-2, "{furthest}");
     }
 }

@@ -5,7 +5,7 @@
 //! and all outputs read it. Floor: as [`super::super::Kernels::convolve`]; the input is read once.
 
 use super::lanes::{LANES, Lanes, each};
-use super::{Border, Geometry, Shape};
+use super::{Filters, Layer};
 use crate::platform::parallel;
 use crate::platform::simd::{multiply_add, vectorised};
 
@@ -17,71 +17,58 @@ const WIDTH: usize = 4 * LANES;
 const STRIP: usize = 8;
 
 /// Whether a convolution is one of those this module is for.
-pub fn suits(shape: Shape, geometry: Geometry) -> bool {
-    geometry.stride == 1 && shape.outputs <= FEW && shape.inputs > shape.outputs
+pub fn suits(layer: Layer) -> bool {
+    layer.geometry.stride == 1 && layer.outputs <= FEW && layer.inputs > layer.outputs
 }
 
 /// Convolution forward.
-pub fn conv2d(input: &[f32], weight: &[f32], bias: Option<&[f32]>, shape: Shape, geometry: Geometry) -> Vec<f32> {
-    let [height, width] = shape.size.map(|side| geometry.output(side));
-    let (plane, image) = (shape.size[0] * shape.size[1], shape.inputs * shape.size[0] * shape.size[1]);
+pub fn conv2d(input: &[f32], filters: Filters, layer: Layer) -> Vec<f32> {
+    let [down, across] = layer.axes();
+    let (height, width, kernel, taps) = (down.output, across.output, layer.geometry.kernel, layer.taps());
+    let plane = down.input * across.input;
     // Rows are rounded up to whole steps; what is too much is never copied out.
-    let pitch = width.next_multiple_of(WIDTH) + geometry.kernel;
+    let pitch = width.next_multiple_of(WIDTH) + kernel;
     let strips: Vec<(usize, usize)> =
-        (0..shape.batch).flat_map(|image| (0..height).step_by(STRIP).map(move |row| (image, row))).collect();
-    let sums = parallel::map(&strips, |&(index, row)| {
+        (0..layer.batch).flat_map(|image| (0..height).step_by(STRIP).map(move |row| (image, row))).collect();
+    let sums = parallel::map(&strips, |&(image, row)| {
         let rows = STRIP.min(height - row);
-        let mut padded = vec![0.0; (rows + geometry.kernel - 1) * pitch];
-        let mut sums = vec![0.0; shape.outputs * rows * pitch];
-        for output in 0..shape.outputs {
-            sums[output * rows * pitch..][..rows * pitch].fill(bias.map_or(0.0, |bias| bias[output]));
+        let mut padded = vec![0.0; (rows + kernel - 1) * pitch];
+        let mut sums = vec![0.0; layer.outputs * rows * pitch];
+        for (output, sums) in sums.chunks_exact_mut(rows * pitch).enumerate() {
+            sums.fill(filters.bias(output));
         }
-        for channel in 0..shape.inputs {
-            let plane = &input[index * image + channel * plane..][..plane];
+        for channel in 0..layer.inputs {
+            let plane = &input[(image * layer.inputs + channel) * plane..][..plane];
             for (offset, line) in padded.chunks_exact_mut(pitch).enumerate() {
-                pad_row(plane, shape.size, row + offset, geometry, line);
+                match down.source(row + offset) {
+                    Some(source) => across.pad(&plane[source * across.input..][..across.input], line),
+                    None => line.fill(0.0),
+                }
             }
-            let taps = geometry.kernel * geometry.kernel;
-            let filter = |output: usize| &weight[(output * shape.inputs + channel) * taps..][..taps];
+            let filter = |output: usize| &filters.weight[(output * layer.inputs + channel) * taps..][..taps];
             vectorised(
                 #[inline(always)]
-                || match shape.outputs {
-                    1 => add_channel(&padded, each::<_, 1>(filter), geometry.kernel, pitch, &mut sums),
-                    2 => add_channel(&padded, each::<_, 2>(filter), geometry.kernel, pitch, &mut sums),
-                    3 => add_channel(&padded, each::<_, 3>(filter), geometry.kernel, pitch, &mut sums),
-                    _ => add_channel(&padded, each::<_, FEW>(filter), geometry.kernel, pitch, &mut sums),
+                || match layer.outputs {
+                    1 => add_channel(&padded, each::<_, 1>(filter), kernel, pitch, &mut sums),
+                    2 => add_channel(&padded, each::<_, 2>(filter), kernel, pitch, &mut sums),
+                    3 => add_channel(&padded, each::<_, 3>(filter), kernel, pitch, &mut sums),
+                    _ => add_channel(&padded, each::<_, FEW>(filter), kernel, pitch, &mut sums),
                 },
             );
         }
         sums
     });
-    let mut output = vec![0.0; shape.batch * shape.outputs * height * width];
+    let mut output = vec![0.0; layer.batch * layer.outputs * height * width];
     for ((image, row), sums) in strips.into_iter().zip(sums) {
         let rows = STRIP.min(height - row);
         for (channel, sums) in sums.chunks_exact(rows * pitch).enumerate() {
-            let to = &mut output[((image * shape.outputs + channel) * height + row) * width..][..rows * width];
+            let to = &mut output[((image * layer.outputs + channel) * height + row) * width..][..rows * width];
             for (to, from) in to.chunks_exact_mut(width).zip(sums.chunks_exact(pitch)) {
                 to.copy_from_slice(&from[..width]);
             }
         }
     }
     output
-}
-
-/// One row of the padded picture.
-fn pad_row(plane: &[f32], [height, width]: [usize; 2], row: usize, geometry: Geometry, to: &mut [f32]) {
-    let Some(row) = geometry.source(row, height) else {
-        to.fill(0.0);
-        return;
-    };
-    let from = &plane[row * width..][..width];
-    let padding = geometry.padding;
-    to[padding..padding + width].copy_from_slice(from);
-    if geometry.border == Border::Reflect {
-        for column in (0..padding).chain(padding + width..2 * padding + width) {
-            to[column] = geometry.source(column, width).map_or(0.0, |column| from[column]);
-        }
-    }
 }
 
 /// Adds one input channel's share to `sums[output][row][column]`.

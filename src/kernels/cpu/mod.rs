@@ -4,6 +4,7 @@
 //! the 3×3 blocks, [`direct`] for a few output channels, [`im2col`] for the rest. Every sum has an
 //! order that does not depend on the number of threads: the same bits on one thread and on sixteen.
 
+mod axis;
 mod direct;
 mod im2col;
 mod lanes;
@@ -13,12 +14,13 @@ mod winograd;
 
 pub use pointwise::{adam, instance_norm, instance_norm_grad};
 
-use super::{Border, Geometry};
+use self::axis::Axis;
+use super::Geometry;
 use crate::platform::parallel;
 
-/// Sides of one convolution's input and output.
+/// A convolution: the sides of its input and output, and its index arithmetic.
 #[derive(Clone, Copy, Debug)]
-pub struct Shape {
+pub struct Layer {
     /// Images.
     pub batch: usize,
     /// Input channels.
@@ -27,91 +29,108 @@ pub struct Shape {
     pub outputs: usize,
     /// Input height and width.
     pub size: [usize; 2],
+    /// Kernel, stride and padding.
+    pub geometry: Geometry,
 }
 
-impl Shape {
-    /// The convolution from the output's channels to the input's, on a plane of another size.
-    fn reversed(self, size: [usize; 2]) -> Self {
-        Self { inputs: self.outputs, outputs: self.inputs, size, ..self }
+/// What a convolution multiplies with and adds.
+#[derive(Clone, Copy, Debug)]
+pub struct Filters<'a> {
+    /// `[outputs][inputs][k × k]`.
+    pub weight: &'a [f32],
+    /// One value a channel that is written.
+    pub bias: Option<&'a [f32]>,
+}
+
+impl Layer {
+    /// Output height and width.
+    pub fn output_size(&self) -> [usize; 2] {
+        self.size.map(|side| self.geometry.output(side))
+    }
+
+    /// Rows and columns.
+    fn axes(&self) -> [Axis; 2] {
+        self.size.map(|side| Axis::new(self.geometry, side))
+    }
+
+    fn taps(&self) -> usize {
+        self.geometry.kernel * self.geometry.kernel
+    }
+
+    /// The stride-1 convolution from the output, with zeros around it, to the padded input.
+    fn reversed(self) -> Self {
+        let geometry = Geometry::zero(self.geometry.kernel, 1, self.geometry.kernel - 1);
+        Self { inputs: self.outputs, outputs: self.inputs, size: self.output_size(), geometry, ..self }
+    }
+}
+
+impl Filters<'_> {
+    fn bias(&self, channel: usize) -> f32 {
+        self.bias.map_or(0.0, |bias| bias[channel])
     }
 }
 
 /// Convolution forward; see [`super::Kernels::convolve`] for the shapes.
-pub fn conv2d(input: &[f32], weight: &[f32], bias: Option<&[f32]>, shape: Shape, geometry: Geometry) -> Vec<f32> {
-    if winograd::suits(shape, geometry) {
-        winograd::conv2d(input, weight, bias, shape, geometry)
-    } else if direct::suits(shape, geometry) {
-        direct::conv2d(input, weight, bias, shape, geometry)
+pub fn conv2d(input: &[f32], filters: Filters, layer: Layer) -> Vec<f32> {
+    if winograd::suits(layer) {
+        winograd::conv2d(input, filters, layer)
+    } else if direct::suits(layer) {
+        direct::conv2d(input, filters, layer)
     } else {
-        im2col::conv2d(input, weight, bias, shape, geometry)
+        im2col::conv2d(input, filters, layer)
     }
 }
 
-/// Gradient of the input; see [`super::Kernels::convolve_input_grad`]. `shape` is the convolution's,
-/// so `shape.inputs` are the channels written here.
-pub fn conv2d_input_grad(
-    output_grad: &[f32],
-    weight: &[f32],
-    bias: Option<&[f32]>,
-    shape: Shape,
-    geometry: Geometry,
-) -> Vec<f32> {
-    if winograd::suits(shape, geometry) {
-        return winograd::conv2d_input_grad(output_grad, weight, bias, shape, geometry);
+/// Gradient of the input; see [`super::Kernels::convolve_input_grad`]. `layer.inputs` are the channels
+/// written here.
+pub fn conv2d_input_grad(output_grad: &[f32], filters: Filters, layer: Layer) -> Vec<f32> {
+    if winograd::suits(layer) {
+        return winograd::conv2d_input_grad(output_grad, filters, layer);
     }
-    if !direct::suits(shape, geometry) {
-        return im2col::conv2d_input_grad(output_grad, weight, bias, shape, geometry);
+    if !direct::suits(layer) {
+        return im2col::conv2d_input_grad(output_grad, filters, layer);
     }
     // A few channels spread over many: a convolution of the gradient with the filters turned
     // round gives the padded input's gradient, whose margin then folds back onto its sources.
-    let wide = Geometry::zero(geometry.kernel, 1, geometry.kernel - 1);
-    let [height, width] = shape.size.map(|side| geometry.output(side));
-    let turned = turned(weight, shape, geometry.kernel);
-    let padded = conv2d(output_grad, &turned, None, shape.reversed([height, width]), wide);
-    fold(&padded, bias, shape, geometry)
+    let turned = Filters { weight: &turned(filters.weight, layer), bias: None };
+    fold(&conv2d(output_grad, turned, layer.reversed()), filters, layer)
 }
 
 /// Gradient of the weight; see [`super::Kernels::convolve_weight_grad`].
-pub fn conv2d_weight_grad(input: &[f32], output_grad: &[f32], shape: Shape, geometry: Geometry) -> Vec<f32> {
-    if winograd::suits(shape, geometry) {
-        return winograd::conv2d_weight_grad(input, output_grad, shape, geometry);
+pub fn conv2d_weight_grad(input: &[f32], output_grad: &[f32], layer: Layer) -> Vec<f32> {
+    if winograd::suits(layer) {
+        return winograd::conv2d_weight_grad(input, output_grad, layer);
     }
-    if !direct::suits(shape, geometry) {
-        return im2col::conv2d_weight_grad(input, output_grad, shape, geometry);
+    if !direct::suits(layer) {
+        return im2col::conv2d_weight_grad(input, output_grad, layer);
     }
     // The roles change: the few channels of the gradient are gathered, not the many of the input.
-    let wide = Geometry::zero(geometry.kernel, 1, geometry.kernel - 1);
-    let reversed = shape.reversed(shape.size.map(|side| geometry.output(side)));
-    turned(
-        &im2col::conv2d_weight_grad(output_grad, &pad(input, shape, geometry), reversed, wide),
-        reversed,
-        geometry.kernel,
-    )
+    let reversed = layer.reversed();
+    turned(&im2col::conv2d_weight_grad(output_grad, &pad(input, layer), reversed), reversed)
 }
 
 /// Filters `[outputs][inputs][k × k]` as `[inputs][outputs][k × k]`, each turned by half a turn.
-fn turned(weight: &[f32], shape: Shape, kernel: usize) -> Vec<f32> {
-    let taps = kernel * kernel;
+fn turned(weight: &[f32], layer: Layer) -> Vec<f32> {
+    let taps = layer.taps();
     let mut turned = Vec::with_capacity(weight.len());
-    for input in 0..shape.inputs {
-        for output in 0..shape.outputs {
-            turned.extend(weight[(output * shape.inputs + input) * taps..][..taps].iter().rev());
+    for input in 0..layer.inputs {
+        for output in 0..layer.outputs {
+            turned.extend(weight[(output * layer.inputs + input) * taps..][..taps].iter().rev());
         }
     }
     turned
 }
 
 /// The input with its padding around it.
-fn pad(input: &[f32], shape: Shape, geometry: Geometry) -> Vec<f32> {
-    let [height, width] = shape.size;
-    let [rows, columns] = shape.size.map(|side| side + 2 * geometry.padding);
-    let mut padded = vec![0.0; input.len() / (height * width) * rows * columns];
-    parallel::chunks_mut(&mut padded, rows * columns, |plane, padded| {
-        let plane = &input[plane * height * width..][..height * width];
-        for (row, to) in padded.chunks_exact_mut(columns).enumerate() {
-            let Some(row) = geometry.source(row, height) else { continue };
-            for (column, to) in to.iter_mut().enumerate() {
-                *to = geometry.source(column, width).map_or(0.0, |column| plane[row * width + column]);
+fn pad(input: &[f32], layer: Layer) -> Vec<f32> {
+    let [rows, columns] = layer.axes();
+    let plane = rows.reach() * columns.reach();
+    let mut padded = vec![0.0; layer.batch * layer.inputs * plane];
+    parallel::chunks_mut(&mut padded, plane, |index, padded| {
+        let plane = &input[index * rows.input * columns.input..][..rows.input * columns.input];
+        for (row, to) in padded.chunks_exact_mut(columns.reach()).enumerate() {
+            if let Some(row) = rows.source(row) {
+                columns.pad(&plane[row * columns.input..][..columns.input], to);
             }
         }
     });
@@ -119,34 +138,17 @@ fn pad(input: &[f32], shape: Shape, geometry: Geometry) -> Vec<f32> {
 }
 
 /// The adjoint of [`pad`], onto a bias.
-fn fold(padded: &[f32], bias: Option<&[f32]>, shape: Shape, geometry: Geometry) -> Vec<f32> {
-    let [height, width] = shape.size;
-    let [rows, columns] = shape.size.map(|side| side + 2 * geometry.padding);
-    let mut planes = vec![0.0; shape.batch * shape.inputs * height * width];
-    parallel::chunks_mut(&mut planes, height * width, |index, plane| {
-        let padded = &padded[index * rows * columns..][..rows * columns];
-        plane.fill(bias.map_or(0.0, |bias| bias[index % shape.inputs]));
-        for (row, from) in padded.chunks_exact(columns).enumerate() {
-            let Some(row) = geometry.source(row, height) else { continue };
-            for (column, from) in from.iter().enumerate() {
-                if let Some(column) = geometry.source(column, width) {
-                    plane[row * width + column] += from;
-                }
+fn fold(padded: &[f32], filters: Filters, layer: Layer) -> Vec<f32> {
+    let [rows, columns] = layer.axes();
+    let plane = rows.reach() * columns.reach();
+    let mut planes = vec![0.0; layer.batch * layer.inputs * rows.input * columns.input];
+    parallel::chunks_mut(&mut planes, rows.input * columns.input, |index, to| {
+        to.fill(filters.bias(index % layer.inputs));
+        for (row, from) in padded[index * plane..][..plane].chunks_exact(columns.reach()).enumerate() {
+            if let Some(row) = rows.source(row) {
+                columns.fold(from, &mut to[row * columns.input..][..columns.input]);
             }
         }
     });
     planes
-}
-
-impl Geometry {
-    /// Where a padded row or column of a picture with `side` of them comes from: `None` is a zero.
-    fn source(&self, padded: usize, side: usize) -> Option<usize> {
-        let (position, last) = (padded as isize - self.padding as isize, side as isize - 1);
-        match self.border {
-            _ if (0..=last).contains(&position) => Some(position as usize),
-            Border::Zero => None,
-            Border::Reflect if position < 0 => Some((-position) as usize),
-            Border::Reflect => (padded < side + 2 * self.padding).then_some((2 * last - position) as usize),
-        }
-    }
 }
