@@ -16,6 +16,9 @@ mod flex;
 mod gpu;
 pub mod portable;
 
+#[cfg(target_family = "wasm")]
+pub use cpu::help;
+
 use burn::tensor::backend::Backend;
 use burn::tensor::ops::FloatTensor;
 use burn::tensor::{Tensor, TensorPrimitive};

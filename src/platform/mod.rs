@@ -5,6 +5,8 @@
 
 #[cfg(not(target_family = "wasm"))]
 pub mod allocator;
+#[cfg(target_family = "wasm")]
+pub mod crew;
 pub mod files;
 pub mod parallel;
 pub mod scratch;

@@ -3,7 +3,7 @@
 use wasm_bindgen::{JsCast, JsValue, closure::Closure};
 use web_sys::{DedicatedWorkerGlobalScope, MessageEvent};
 
-use super::wire;
+use super::{crew, wire};
 use crate::protocol::{Command, Envelope, Event};
 
 fn scope() -> Option<DedicatedWorkerGlobalScope> {
@@ -24,14 +24,19 @@ pub fn post(envelope: impl Into<Envelope<Event>>) {
 
 /// Calls `on_command` for each command that the page sends, from now until the worker ends.
 /// Call it once, then post [`Event::Loaded`]: the page holds its commands back until then.
-/// A message that cannot be read is answered with [`Event::Failed`].
-pub fn set_on_command(mut on_command: impl FnMut(Envelope<Command>) + 'static) {
+/// A message that cannot be read is answered with [`Event::Failed`]. In a worker that another worker
+/// started, the first message is a seat in its crew instead, for `on_seat`.
+pub fn set_on_command(mut on_command: impl FnMut(Envelope<Command>) + 'static, on_seat: impl Fn(crew::Seat) + 'static) {
     let Some(scope) = scope() else { return };
-    let closure =
-        Closure::<dyn FnMut(MessageEvent)>::new(move |event: MessageEvent| match wire::unpack(&event.data()) {
+    let closure = Closure::<dyn FnMut(MessageEvent)>::new(move |event: MessageEvent| {
+        if let Some(seat) = crew::Seat::from_message(&event.data()) {
+            return on_seat(seat);
+        }
+        match wire::unpack(&event.data()) {
             Ok(envelope) => on_command(envelope),
             Err(message) => post(Event::Failed { job: None, model: None, message }),
-        });
+        }
+    });
     scope.set_onmessage(Some(closure.as_ref().unchecked_ref()));
     closure.forget();
 }

@@ -9,7 +9,8 @@ use std::task::{Poll, Waker};
 use burn::backend::{Autodiff, Flex};
 use wasm_bindgen_futures::spawn_local;
 
-use crate::platform::worker_scope;
+use crate::kernels;
+use crate::platform::{crew, worker_scope};
 use crate::protocol::{BackendName, Command, Envelope, Event};
 use crate::session::{End, Host, Inbox, Place, Session};
 use crate::translate::Budget;
@@ -70,7 +71,7 @@ pub fn start() {
     worker_scope::set_on_panic(|message| worker_scope::post(Event::Crashed { message }));
     let page = Rc::new(Page::default());
     let receiver = page.clone();
-    worker_scope::set_on_command(move |command| receiver.receive(command));
+    worker_scope::set_on_command(move |command| receiver.receive(command), |seat| seat.serve(kernels::help));
     worker_scope::post(Event::Loaded);
     spawn_local(async move { serve(&page).await });
 }
@@ -121,9 +122,12 @@ async fn run(page: &Page, asked: Option<BackendName>) -> End {
         #[allow(unreachable_patterns, reason = "reached when a backend's feature is off")]
         _ => note = Some("That backend is not part of this build.".into()),
     }
-    let name = "CPU (WebAssembly SIMD)";
-    ready(BackendName::Flex, name, note);
+    let name = match crew::call() {
+        0 => "CPU (WebAssembly SIMD)".into(),
+        helpers => format!("CPU (WebAssembly SIMD, {} threads)", helpers + 1),
+    };
+    ready(BackendName::Flex, &name, note);
     let budget = Budget { total: MEMORY, tensor: MEMORY, maps: CPU_MAPS };
-    let place = Place { device: Default::default(), name: name.into(), budget };
+    let place = Place { device: Default::default(), name, budget };
     Session::<Autodiff<Flex>, _>::new(page, place).run().await
 }

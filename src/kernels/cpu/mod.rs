@@ -1,8 +1,8 @@
 //! The kernels on a processor, over plain slices of f32, NCHW.
 //!
 //! Every convolution goes to the one of three algorithms that its shape asks for: [`winograd`] for
-//! the 3×3 blocks, [`direct`] for a few output channels, [`im2col`] for the rest. Every sum has an
-//! order that does not depend on the number of threads: the same bits on one thread and on sixteen.
+//! the 3×3 blocks, [`direct`] for a few output channels, [`im2col`] for the rest. One number of threads
+//! gives the same bits every time; another one changes the last of them, as matrix products are blocked otherwise.
 
 mod axis;
 mod direct;
@@ -10,16 +10,24 @@ mod im2col;
 mod lanes;
 mod matrix;
 mod pointwise;
+#[cfg_attr(
+    not(target_family = "wasm"),
+    allow(dead_code, reason = "a page takes shares; natively only their test does")
+)]
+mod shares;
 mod winograd;
 
 pub use pointwise::{adam, instance_norm, instance_norm_grad};
+#[cfg(target_family = "wasm")]
+pub use shares::help;
 
 use self::axis::Axis;
+use self::shares::{Job, Pass};
 use super::Geometry;
 use crate::platform::parallel;
 
 /// A convolution: the sides of its input and output, and its index arithmetic.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Layer {
     /// Images.
     pub batch: usize,
@@ -72,6 +80,21 @@ impl Filters<'_> {
 
 /// Convolution forward; see [`super::Kernels::convolve`] for the shapes.
 pub fn conv2d(input: &[f32], filters: Filters, layer: Layer) -> Vec<f32> {
+    Job { pass: Pass::Forward, layer }.run([input, filters.weight, filters.bias.unwrap_or_default()])
+}
+
+/// Gradient of the input; see [`super::Kernels::convolve_input_grad`]. `layer.inputs` are the channels
+/// written here.
+pub fn conv2d_input_grad(output_grad: &[f32], filters: Filters, layer: Layer) -> Vec<f32> {
+    Job { pass: Pass::InputGrad, layer }.run([output_grad, filters.weight, filters.bias.unwrap_or_default()])
+}
+
+/// Gradient of the weight; see [`super::Kernels::convolve_weight_grad`].
+pub fn conv2d_weight_grad(input: &[f32], output_grad: &[f32], layer: Layer) -> Vec<f32> {
+    Job { pass: Pass::WeightGrad, layer }.run([input, output_grad, &[]])
+}
+
+fn forward(input: &[f32], filters: Filters, layer: Layer) -> Vec<f32> {
     if winograd::suits(layer) {
         winograd::conv2d(input, filters, layer)
     } else if direct::suits(layer) {
@@ -81,9 +104,7 @@ pub fn conv2d(input: &[f32], filters: Filters, layer: Layer) -> Vec<f32> {
     }
 }
 
-/// Gradient of the input; see [`super::Kernels::convolve_input_grad`]. `layer.inputs` are the channels
-/// written here.
-pub fn conv2d_input_grad(output_grad: &[f32], filters: Filters, layer: Layer) -> Vec<f32> {
+fn input_grad(output_grad: &[f32], filters: Filters, layer: Layer) -> Vec<f32> {
     if winograd::suits(layer) {
         return winograd::conv2d_input_grad(output_grad, filters, layer);
     }
@@ -93,11 +114,10 @@ pub fn conv2d_input_grad(output_grad: &[f32], filters: Filters, layer: Layer) ->
     // A few channels spread over many: a convolution of the gradient with the filters turned
     // round gives the padded input's gradient, whose margin then folds back onto its sources.
     let turned = Filters { weight: &turned(filters.weight, layer), bias: None };
-    fold(&conv2d(output_grad, turned, layer.reversed()), filters, layer)
+    fold(&forward(output_grad, turned, layer.reversed()), filters, layer)
 }
 
-/// Gradient of the weight; see [`super::Kernels::convolve_weight_grad`].
-pub fn conv2d_weight_grad(input: &[f32], output_grad: &[f32], layer: Layer) -> Vec<f32> {
+fn weight_grad(input: &[f32], output_grad: &[f32], layer: Layer) -> Vec<f32> {
     if winograd::suits(layer) {
         return winograd::conv2d_weight_grad(input, output_grad, layer);
     }

@@ -1,0 +1,156 @@
+//! The correlation: weight gradients.
+
+use burn::tensor::TensorMetadata;
+use burn_cubecl::tensor::CubeTensor;
+use burn_cubecl::{CubeRuntime, cubecl};
+use cubecl::prelude::*;
+
+use super::axis::{Axis, source};
+use super::layout::packed;
+use super::{Channels, WIDTH, vectors, zeros};
+use crate::kernels::gpu::{UNITS, empty};
+use crate::kernels::{Border, Geometry};
+
+/// Units that a weight gradient should keep busy, by splitting its sum where it has too few.
+const BUSY: usize = 8192;
+
+/// The weight's gradient over some rows of the output: `part[o, c, tap] = Σ grad[o, q] · input[c, source(q, tap)]`.
+/// Both operands are read as vectors of channels (see [`packed`]): 3 vectors for 64 operations.
+#[cube(launch_unchecked)]
+fn correlate(
+    input: &Array<Channels>,
+    grad: &Array<Channels>,
+    parts: &mut Array<f32>,
+    channels: u32,
+    outputs: u32,
+    batch: u32,
+    rows_a_part: u32,
+    rows: Axis,
+    columns: Axis,
+    #[comptime] kernel: u32,
+    #[comptime] reflect: bool,
+    #[comptime] vectors: u32,
+) {
+    let channel_groups = channels.div_ceil(4);
+    let output_groups = outputs.div_ceil(4);
+    let unit = CUBE_POS_X * CUBE_DIM_X + UNIT_POS_X;
+    let taps = comptime!(kernel * kernel);
+    if unit < channel_groups * taps {
+        let channel = unit % channel_groups;
+        let tap = unit / channel_groups;
+        let down = (tap / kernel) as i32;
+        let across = (tap % kernel) as i32;
+        let group = CUBE_POS_Y * vectors;
+
+        let (mut a0, mut a1, mut a2, mut a3) = (zeros(), zeros(), zeros(), zeros());
+        let (mut b0, mut b1, mut b2, mut b3) = (zeros(), zeros(), zeros(), zeros());
+        let start = CUBE_POS_Z * rows_a_part;
+        let end = min(start + rows_a_part, batch * rows.grid);
+        for line in start..end {
+            let image = line / rows.grid;
+            let position = (line % rows.grid) as i32 * rows.step + rows.offset + down;
+            if comptime!(reflect) || (position >= 0 && position < rows.input) {
+                let row = source(position, rows.input, reflect);
+                let from = (image as i32 * rows.input + row) * columns.input;
+                let mut at = (line * columns.grid * output_groups + group) as usize;
+                for pixel in 0..columns.grid {
+                    let position = pixel as i32 * columns.step + columns.offset + across;
+                    let column = source(position, columns.input, reflect);
+                    let mut values = input[((from + column) as u32 * channel_groups + channel) as usize];
+                    if comptime!(!reflect) {
+                        values *= Vector::new(f32::cast_from(position >= 0 && position < columns.input));
+                    }
+                    let grads = grad[at];
+                    a0 += values * Vector::new(grads[0]);
+                    a1 += values * Vector::new(grads[1]);
+                    a2 += values * Vector::new(grads[2]);
+                    a3 += values * Vector::new(grads[3]);
+                    if comptime!(vectors == 2) {
+                        let grads = grad[at + 1];
+                        b0 += values * Vector::new(grads[0]);
+                        b1 += values * Vector::new(grads[1]);
+                        b2 += values * Vector::new(grads[2]);
+                        b3 += values * Vector::new(grads[3]);
+                    }
+                    at += output_groups as usize;
+                }
+            }
+        }
+        let output = group * 4;
+        write_part(a0, output, channel * 4, tap, outputs, channels, parts, taps);
+        write_part(a1, output + 1, channel * 4, tap, outputs, channels, parts, taps);
+        write_part(a2, output + 2, channel * 4, tap, outputs, channels, parts, taps);
+        write_part(a3, output + 3, channel * 4, tap, outputs, channels, parts, taps);
+        if comptime!(vectors == 2) {
+            write_part(b0, output + 4, channel * 4, tap, outputs, channels, parts, taps);
+            write_part(b1, output + 5, channel * 4, tap, outputs, channels, parts, taps);
+            write_part(b2, output + 6, channel * 4, tap, outputs, channels, parts, taps);
+            write_part(b3, output + 7, channel * 4, tap, outputs, channels, parts, taps);
+        }
+    }
+}
+
+#[cube]
+fn write_part(
+    values: Channels,
+    output: u32,
+    channel: u32,
+    tap: u32,
+    outputs: u32,
+    channels: u32,
+    parts: &mut Array<f32>,
+    #[comptime] taps: u32,
+) {
+    if output < outputs {
+        #[unroll]
+        for lane in 0..4u32 {
+            if channel + lane < channels {
+                let filter = (CUBE_POS_Z * outputs + output) * channels + channel + lane;
+                parts[(filter * taps + tap) as usize] = values[lane as usize];
+            }
+        }
+    }
+}
+
+/// The partial sums `[parts, outputs, channels, k, k]` of [`crate::kernels::Kernels::convolve_weight_grad`].
+pub fn weight_grad_parts<R: CubeRuntime>(
+    input: CubeTensor<R>,
+    output_grad: CubeTensor<R>,
+    geometry: Geometry,
+) -> CubeTensor<R> {
+    let [batch, channels, height, width] = input.shape().dims();
+    let [_, outputs, rows, columns] = output_grad.shape().dims::<4>();
+    let last = |tensor, channels, plane| packed(tensor, [batch, plane, channels], [channels * plane, 1, plane]);
+    let input = last(input, channels, height * width);
+    let grad = last(output_grad, outputs, rows * columns);
+    let vectors = vectors(outputs);
+    let units = channels.div_ceil(WIDTH) * geometry.kernel * geometry.kernel;
+    let groups = outputs.div_ceil(WIDTH).div_ceil(vectors as usize);
+    let lines = batch * rows;
+    let lines_a_part = lines.div_ceil((BUSY / (units * groups)).clamp(1, lines.max(1))).max(1);
+    let parts = lines.div_ceil(lines_a_part).max(1);
+    let sums = empty(&input, [parts, outputs, channels, geometry.kernel, geometry.kernel]);
+    let axes = [height, width].map(|side| Axis::forward(geometry, side));
+    let client = input.client.clone();
+    #[allow(unsafe_code, reason = "the kernel clamps what it reads to the input and checks what it writes")]
+    unsafe {
+        correlate::launch_unchecked::<R>(
+            &client,
+            CubeCount::Static((units as u32).div_ceil(UNITS), groups as u32, parts as u32),
+            CubeDim::new_1d(UNITS),
+            input.into_array_arg(),
+            grad.into_array_arg(),
+            sums.clone().into_array_arg(),
+            channels as u32,
+            outputs as u32,
+            batch as u32,
+            lines_a_part as u32,
+            axes[0].launch(),
+            axes[1].launch(),
+            geometry.kernel as u32,
+            geometry.border == Border::Reflect,
+            vectors,
+        );
+    }
+    sums
+}
