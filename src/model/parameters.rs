@@ -7,12 +7,13 @@ use rand::{Rng, RngExt};
 
 use crate::random;
 
-/// Every parameter flattened to one axis, still on its device.
+/// Every parameter flattened to one axis, still on its device, outside of any graph: what is computed from
+/// a tracked parameter and never reached by a backward pass would stay in burn-autodiff's books for good.
 pub fn collect<B: Backend>(network: &impl Module<B>) -> Vec<Tensor<B, 1>> {
     struct Collector<B: Backend>(Vec<Tensor<B, 1>>);
     impl<B: Backend> ModuleVisitor<B> for Collector<B> {
         fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<B, D>>) {
-            let tensor = param.val();
+            let tensor = param.val().set_require_grad(false);
             let count = tensor.shape().num_elements();
             self.0.push(tensor.reshape([count]));
         }
@@ -66,4 +67,19 @@ fn standard_normal(stream: &mut impl Rng) -> f64 {
     // 1 − u lies in (0, 1]: its logarithm is finite.
     let radius = (-2.0 * (1.0 - stream.random::<f64>()).ln()).sqrt();
     radius * (std::f64::consts::TAU * stream.random::<f64>()).cos()
+}
+
+#[cfg(test)]
+mod tests {
+    use burn::backend::{Autodiff, Flex};
+
+    use super::*;
+
+    #[test]
+    #[should_panic(expected = "Node should have a step registered")]
+    fn collected_values_are_outside_of_the_graph() {
+        let generator = crate::model::ResnetGeneratorConfig::new().with_ngf(8).with_n_blocks(1);
+        let generator = generator.init::<Autodiff<Flex>>(&Default::default());
+        collect(&generator)[0].clone().sum().backward();
+    }
 }

@@ -1,6 +1,6 @@
 //! Adam over all parameters of a module, with state that can be written down.
 
-use burn::module::{Module, ModuleMapper, Param};
+use burn::module::{Module, ModuleMapper, Param, list_param_ids};
 use burn::tensor::Tensor;
 use burn::tensor::backend::AutodiffBackend;
 
@@ -67,7 +67,7 @@ impl<B: Kernels> Adam<B> {
             }
         }
         self.time += 1;
-        let count = crate::model::parameters::collect(&module).len();
+        let count = list_param_ids(&module).len();
         self.moments.resize(count, None);
         let step = AdamStep { rate, betas: BETAS, epsilon: EPSILON, time: self.time };
         module.map(&mut Stepper::<A> { gradients, moments: self.moments.iter_mut(), step })
