@@ -1,5 +1,14 @@
-use super::*;
-use crate::page::training::{Message as Train, Source};
+use super::{
+    translations::{KEPT_RESULTS, shrunk},
+    *,
+};
+use crate::{
+    page::{
+        models::Listed,
+        training::{Phase, Source},
+    },
+    protocol::{Event, Input, ModelInfo, WeightFormat},
+};
 
 fn listed(id: &str, reverse: &str, samples: &[&str]) -> Listed {
     Listed {

@@ -1,0 +1,160 @@
+//! The parts of the state.
+
+use std::rc::Rc;
+
+use crate::protocol::{BackendName, Input, Stage as Part};
+
+/// The two places of the page.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Place {
+    /// One picture at a time.
+    #[default]
+    Translate,
+    /// Two piles of pictures.
+    Train,
+}
+
+/// A picture to translate.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Picture {
+    /// File name, for people.
+    pub name: String,
+    /// Whether `bytes` is a file or pixels.
+    pub input: Input,
+    /// The file's bytes or RGBA8 pixels.
+    pub bytes: Vec<u8>,
+    /// Its address, if it is one of the samples.
+    pub sample: Option<String>,
+}
+
+/// What a translation is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// To see the picture in the other domain.
+    There,
+    /// To bring the result of that number back.
+    Back(u32),
+}
+
+/// A wish for one translation; kept until the next, so that it can be tried again.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Request {
+    /// What to translate.
+    pub picture: Rc<Picture>,
+    /// The model's id.
+    pub model: String,
+    /// What for.
+    pub purpose: Purpose,
+    /// Shrink to this longer side first.
+    pub max_side: Option<u32>,
+}
+
+/// A translation under way.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Job {
+    /// The number that the worker answers with.
+    pub number: u32,
+    /// What is wanted.
+    pub request: Request,
+    /// Whether the worker has been asked.
+    pub sent: bool,
+    /// Whether it has been tried again after the worker died.
+    pub retried: bool,
+    /// What the worker is doing, and how far it is (0 to 1).
+    pub progress: Option<(Part, f32)>,
+}
+
+/// A result brought back by the other generator.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Reconstruction {
+    /// RGBA8, as large as the result.
+    pub pixels: Vec<u8>,
+    /// Mean absolute difference from the original's colours, in levels of 0–255.
+    pub mean_absolute_error: f64,
+    /// Time of the generator.
+    pub milliseconds: f64,
+}
+
+/// A finished translation.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Done {
+    /// Its job's number.
+    pub number: u32,
+    /// What was wanted.
+    pub request: Request,
+    /// The model's title then.
+    pub title: String,
+    /// Width of all its pictures.
+    pub width: u32,
+    /// Height of all its pictures.
+    pub height: u32,
+    /// The original as decoded, RGBA8.
+    pub before: Vec<u8>,
+    /// The translation, RGBA8.
+    pub after: Vec<u8>,
+    /// Time of the generator.
+    pub milliseconds: f64,
+    /// What it ran on.
+    pub device: String,
+    /// The way back, once asked for.
+    pub back: Option<Reconstruction>,
+}
+
+/// What the stage shows.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub enum Stage {
+    /// The chosen model's example, and an invitation.
+    #[default]
+    Example,
+    /// The picture of the running job.
+    Busy,
+    /// A finished translation.
+    Done {
+        /// Its number.
+        number: u32,
+        /// Whether the original is compared with the reconstruction instead of the result.
+        back: bool,
+    },
+    /// An offer to translate a smaller picture.
+    TooLarge {
+        /// Size asked for.
+        asked: (u32, u32),
+        /// Size that fits.
+        fits: (u32, u32),
+        /// Bytes that the size asked for would take.
+        needed: u64,
+        /// Bytes that may be taken.
+        limit: u64,
+    },
+    /// It did not work: why.
+    Failed(String),
+    /// The visitor gave up.
+    Cancelled,
+}
+
+/// The worker, as far as the page knows.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Worker {
+    /// On its way.
+    Starting,
+    /// At work.
+    Ready {
+        /// Backend in use.
+        backend: BackendName,
+        /// Adapter or processor.
+        device: String,
+        /// Why it is not the one hoped for.
+        note: Option<String>,
+    },
+    /// It died twice without getting ready.
+    Dead(String),
+}
+
+/// Something that the page has to tell.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Notice {
+    /// Whole sentences.
+    pub text: String,
+    /// Whether something went wrong.
+    pub is_error: bool,
+}
