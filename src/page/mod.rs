@@ -24,6 +24,8 @@ mod net;
 #[cfg(target_family = "wasm")]
 mod picture_view;
 #[cfg(target_family = "wasm")]
+mod strip;
+#[cfg(target_family = "wasm")]
 mod train_view;
 #[cfg(target_family = "wasm")]
 mod view;

@@ -92,6 +92,20 @@ pub enum Command {
         /// What to write.
         format: WeightFormat,
     },
+    /// Put a picture into a zip, as a PNG file. Buffers: its RGBA8 pixels. Answered by [`Event::Packed`], after the
+    /// last one by [`Event::Zip`], or by [`Event::Failed`]. Pictures of one zip come in order, the next after the answer.
+    Pack {
+        /// Name of the file in the zip.
+        name: String,
+        /// Width in pixels.
+        width: u32,
+        /// Height in pixels.
+        height: u32,
+        /// Its place in the zip; 0 begins a new one.
+        index: u32,
+        /// How many pictures the zip will hold.
+        count: u32,
+    },
     /// Tests only: panic in the worker, to show that the page survives it.
     Crash,
 }

@@ -247,6 +247,13 @@ pub enum Event {
         /// What was written.
         format: WeightFormat,
     },
+    /// A picture is in the zip.
+    Packed {
+        /// How many there are now.
+        count: u32,
+    },
+    /// The zip is complete. Buffers: its bytes.
+    Zip,
     /// A weight file. Buffers: its bytes.
     Weights {
         /// Suggested file name.

@@ -17,6 +17,15 @@ pub enum Message {
     ChooseModel(String),
     /// Pictures are given.
     Pictures(Vec<Picture>),
+    /// Picture files are given: the page's number for each, and its name.
+    Files(Vec<(u32, String)>),
+    /// A file has been read, or not: why.
+    FileRead {
+        /// Its number.
+        key: u32,
+        /// The picture.
+        result: Result<Picture, String>,
+    },
     /// A weight file is given.
     WeightFile {
         /// Its name.
@@ -55,6 +64,10 @@ pub enum Message {
     Cancel,
     /// The worker has had time enough to give up this job.
     CancelOverdue(u32),
+    /// The queue that stands still goes on.
+    GoOn,
+    /// All results are wanted in one zip.
+    SaveAll,
     /// The last request once more.
     Retry,
     /// The last request, at the size that fits.
@@ -77,6 +90,8 @@ pub enum Message {
 #[derive(Clone, Debug, PartialEq)]
 #[allow(clippy::large_enum_variant, reason = "a handful at a time, carried out at once")]
 pub enum Effect {
+    /// Read the file of that number, then send [`Message::FileRead`].
+    ReadFile(u32),
     /// Start a worker; the one before it ends.
     StartWorker,
     /// Send a command.

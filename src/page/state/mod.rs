@@ -2,12 +2,14 @@
 //! state and says what is to be done as [`Effect`]s. No browser in here, so all of it is tested natively.
 
 mod messages;
+mod queue;
+mod results;
 mod translations;
 mod types;
 mod weights;
 mod worker;
 
-use std::collections::VecDeque;
+use std::{collections::VecDeque, rc::Rc};
 
 use super::{
     models::{Model, Origin, Status},
@@ -16,7 +18,10 @@ use super::{
 use crate::protocol::{BackendName, Command, Direction, Envelope, TrainData};
 
 pub use messages::{Effect, Message};
-pub use types::{Done, Job, Notice, Picture, Place, Purpose, Reconstruction, Request, Stage, Worker};
+pub use results::KEPT_BYTES;
+pub use types::{
+    Batch, Done, Halt, Job, Notice, Packing, Picture, Place, Purpose, Reconstruction, Request, Stage, Waiting, Worker,
+};
 
 /// All that the page knows.
 #[derive(Clone, Debug)]
@@ -40,9 +45,17 @@ pub struct State {
     /// The last wish.
     pub request: Option<Request>,
     /// Pictures that wait for their turn.
-    pub queue: VecDeque<Picture>,
+    pub queue: VecDeque<Waiting>,
+    /// The file that is being read: its number and name.
+    pub reading: Option<(u32, String)>,
+    /// What several pictures given together have come to.
+    pub batch: Option<Batch>,
     /// This visit's results, oldest first.
     pub results: Vec<Done>,
+    /// How many results had to make room for newer ones.
+    pub forgotten: usize,
+    /// The zip of the results, while it is being made.
+    pub packing: Option<Packing>,
     /// What there is to tell.
     pub notices: Vec<Notice>,
     /// The Train place.
@@ -50,6 +63,8 @@ pub struct State {
     deaths_in_a_row: u32,
     cancelling: Option<u32>,
     last_number: u32,
+    /// Bytes that results may take.
+    memory: u64,
 }
 
 impl State {
@@ -66,12 +81,17 @@ impl State {
             job: None,
             request: None,
             queue: VecDeque::new(),
+            reading: None,
+            batch: None,
             results: Vec::new(),
+            forgotten: 0,
+            packing: None,
             notices: Vec::new(),
             training: Training::default(),
             deaths_in_a_row: 0,
             cancelling: None,
             last_number: 0,
+            memory: KEPT_BYTES,
         }
     }
 
@@ -103,7 +123,12 @@ impl State {
         // Whoever goes on has read what there was to read.
         if matches!(
             message,
-            Message::ChooseModel(_) | Message::Pictures(_) | Message::WeightFile { .. } | Message::Retry
+            Message::ChooseModel(_)
+                | Message::Pictures(_)
+                | Message::Files(_)
+                | Message::WeightFile { .. }
+                | Message::GoOn
+                | Message::Retry
         ) {
             self.notices.clear();
         }
@@ -115,7 +140,15 @@ impl State {
                 self.tell(error, true);
             }
             Message::ChooseModel(id) => self.choose_model(id, &mut effects),
-            Message::Pictures(pictures) => self.take_pictures(pictures, &mut effects),
+            Message::Pictures(pictures) => {
+                let pictures = pictures.into_iter().map(|picture| Waiting::Here(Rc::new(picture)));
+                self.enqueue(pictures.collect(), &mut effects);
+            }
+            Message::Files(files) => {
+                let files = files.into_iter().map(|(key, name)| Waiting::File { key, name });
+                self.enqueue(files.collect(), &mut effects);
+            }
+            Message::FileRead { key, result } => self.file_read(key, result, &mut effects),
             Message::WeightFile { file, bytes } => self.take_weight_file(file, bytes, &mut effects),
             Message::SaveModel { model, format } => {
                 effects.push(Effect::Send(Command::SaveModel { model, format }.into()));
@@ -135,6 +168,8 @@ impl State {
                     self.start_worker(&mut effects);
                 }
             }
+            Message::GoOn => self.go_on(),
+            Message::SaveAll => self.save_all(&mut effects),
             Message::Retry => {
                 if let Some(request) = self.request.clone() {
                     self.start(request, &mut effects);
@@ -148,7 +183,7 @@ impl State {
             }
             Message::BackAgain => self.back_again(&mut effects),
             Message::ShowDone(number) => {
-                if self.job.is_none() && self.done(number).is_some() {
+                if self.job.is_none() && self.reading.is_none() && self.done(number).is_some() {
                     self.stage = Stage::Done { number, back: false };
                     self.request = self.done(number).map(|done| done.request.clone());
                 }

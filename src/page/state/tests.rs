@@ -1,7 +1,4 @@
-use super::{
-    translations::{KEPT_RESULTS, shrunk},
-    *,
-};
+use super::{results::KEPT_RESULTS, translations::shrunk, *};
 use crate::{
     page::{
         models::Listed,
@@ -9,6 +6,8 @@ use crate::{
     },
     protocol::{Event, Input, ModelInfo, WeightFormat},
 };
+
+mod queue;
 
 fn listed(id: &str, reverse: &str, samples: &[&str]) -> Listed {
     Listed {

@@ -1,27 +1,14 @@
-//! Translations: the job under way, the pictures that wait, the results.
+//! Translations: the job under way.
 
 use std::rc::Rc;
 
-use super::{Done, Effect, Job, Picture, Place, Purpose, Reconstruction, Request, Stage, State};
+use super::{Effect, Job, Picture, Purpose, Request, Stage, State};
 use crate::{
     page::models::Status,
     protocol::{Command, Envelope, Input},
 };
 
-/// Results kept for the strip; the oldest go first.
-pub(super) const KEPT_RESULTS: usize = 24;
-
 impl State {
-    pub(super) fn take_pictures(&mut self, pictures: Vec<Picture>, effects: &mut Vec<Effect>) {
-        if pictures.is_empty() {
-            return;
-        }
-        self.place = Place::Translate;
-        // A new picture is the newest wish: what runs or waits for its turn gives way.
-        self.give_up_job(effects);
-        self.queue = pictures.into();
-    }
-
     pub(super) fn start(&mut self, request: Request, effects: &mut Vec<Effect>) {
         self.give_up_job(effects);
         self.wake_worker(effects);
@@ -37,16 +24,8 @@ impl State {
 
     /// Does the next thing that can be done for the job, or takes the next picture of the queue.
     pub(super) fn advance(&mut self, effects: &mut Vec<Effect>) {
-        if self.job.is_none()
-            && let Some(model) = self.chosen.clone()
-            && let Some(picture) = self.queue.pop_front()
-        {
-            let picture = Rc::new(picture);
-            self.start(Request { picture, model, purpose: Purpose::There, max_side: None }, effects);
-        }
-        if self.models_listed && self.chosen.is_none() && self.queue.pop_front().is_some() {
-            self.stage =
-                Stage::Failed("There is no model to translate with. Drop a weight file (.safetensors or .pth).".into());
+        if self.job.is_none() && self.reading.is_none() {
+            self.take_next(effects);
         }
         let Some(job) = self.job.as_mut().filter(|job| !job.sent) else { return };
         let id = job.request.model.clone();
@@ -65,8 +44,8 @@ impl State {
             Some(Status::Absent) => self.load(&id, effects),
             Some(_) => {}
             None => {
-                self.job = None;
-                self.stage = Stage::Failed("That model is no longer here. Choose another one.".into());
+                let job = self.job.take();
+                self.job_impossible(job, "That model is no longer here. Choose another one.".into());
             }
         }
     }
@@ -82,14 +61,6 @@ impl State {
         {
             model.status = Status::Absent;
             effects.push(Effect::StopDownload(job.request.model));
-        }
-    }
-
-    pub(super) fn cancel(&mut self, effects: &mut Vec<Effect>) {
-        if self.job.is_some() {
-            self.give_up_job(effects);
-            self.queue.clear();
-            self.stage = Stage::Cancelled;
         }
     }
 
@@ -109,49 +80,6 @@ impl State {
         });
         self.start(Request { picture, model, purpose: Purpose::Back(number), max_side: None }, effects);
     }
-
-    pub(super) fn translated(
-        &mut self,
-        job: Job,
-        size: (u32, u32),
-        buffers: Vec<Vec<u8>>,
-        milliseconds: f64,
-        device: String,
-    ) {
-        let (width, height) = size;
-        let mut buffers = buffers.into_iter();
-        let (Some(before), Some(after)) = (buffers.next(), buffers.next()) else {
-            self.stage = Stage::Failed("The worker sent a result without its pictures. Please try again.".into());
-            return;
-        };
-        if let Purpose::Back(number) = job.request.purpose {
-            let Some(done) = self.results.iter_mut().find(|done| done.number == number) else { return };
-            let mean_absolute_error = mean_absolute_error(&done.before, &after);
-            done.back = Some(Reconstruction { pixels: after, mean_absolute_error, milliseconds });
-            // What can be tried again is the way there.
-            self.request = Some(done.request.clone());
-            self.stage = Stage::Done { number, back: true };
-            return;
-        }
-        let title = self.model(&job.request.model).map(|model| model.listed.title.clone()).unwrap_or_default();
-        let Job { number, request, .. } = job;
-        self.stage = Stage::Done { number, back: false };
-        self.results.push(Done {
-            number,
-            request,
-            title,
-            width,
-            height,
-            before,
-            after,
-            milliseconds,
-            device,
-            back: None,
-        });
-        if self.results.len() > KEPT_RESULTS {
-            self.results.remove(0);
-        }
-    }
 }
 
 /// The largest size of the same shape whose longer side is at most `longer`.
@@ -162,11 +90,4 @@ pub(super) fn shrunk(width: u32, height: u32, longer: u32) -> (u32, u32) {
     }
     let side = |side: u32| ((u64::from(side) * u64::from(longer) + u64::from(now) / 2) / u64::from(now)).max(1) as u32;
     (side(width), side(height))
-}
-
-/// Mean absolute difference of the colours of two RGBA8 pictures of one size, in levels of 0–255.
-fn mean_absolute_error(a: &[u8], b: &[u8]) -> f64 {
-    let pixels = a.chunks_exact(4).zip(b.chunks_exact(4));
-    let sum: u64 = pixels.map(|(a, b)| (0..3).map(|c| u64::from(a[c].abs_diff(b[c]))).sum::<u64>()).sum();
-    sum as f64 / (a.len() / 4 * 3).max(1) as f64
 }

@@ -100,6 +100,14 @@ pub struct Done {
     pub back: Option<Reconstruction>,
 }
 
+impl Done {
+    /// Bytes that it keeps in memory.
+    pub fn bytes(&self) -> u64 {
+        let back = self.back.as_ref().map_or(0, |back| back.pixels.len());
+        (self.before.len() + self.after.len() + back + self.request.picture.bytes.len()) as u64
+    }
+}
+
 /// What the stage shows.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub enum Stage {
@@ -130,6 +138,71 @@ pub enum Stage {
     Failed(String),
     /// The visitor gave up.
     Cancelled,
+    /// The queue stands still.
+    Halted(Halt),
+}
+
+/// Why the queue stands still.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Halt {
+    /// The visitor stopped it.
+    Stopped,
+    /// Its results fill the memory that they may take.
+    Full,
+    /// None of its pictures would succeed: why.
+    Failed(String),
+}
+
+/// A picture that waits for its turn.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Waiting {
+    /// In hand.
+    Here(Rc<Picture>),
+    /// A file of the visitor's, read when its turn comes: hundreds of photos do not fit into memory at once.
+    File {
+        /// The page's number for it.
+        key: u32,
+        /// Its name.
+        name: String,
+    },
+}
+
+/// Several pictures given together, done one after the other.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Batch {
+    /// How many they are.
+    pub total: usize,
+    /// How many have been translated.
+    pub done: usize,
+    /// What could not be translated, and why: a sentence each, with the file's name.
+    pub failures: Vec<String>,
+    /// Whether it waits for [`Message::GoOn`](super::Message::GoOn).
+    pub is_paused: bool,
+    /// Results of higher numbers are its own, and are kept.
+    pub(super) since: u32,
+}
+
+impl Batch {
+    /// The number of the picture under way, from 1.
+    pub fn current(&self) -> usize {
+        (self.done + self.failures.len() + 1).min(self.total)
+    }
+}
+
+/// A zip of the results on its way, one picture at a time.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Packing {
+    /// The results, and the names of their files.
+    pub(super) entries: Vec<(u32, String)>,
+    /// How many are packed.
+    pub packed: usize,
+}
+
+impl Packing {
+    /// How many pictures it will hold.
+    pub fn total(&self) -> usize {
+        self.entries.len()
+    }
 }
 
 /// The worker, as far as the page knows.

@@ -21,6 +21,11 @@ impl State {
 
     pub(super) fn choose_model(&mut self, id: String, effects: &mut Vec<Effect>) {
         let Some(model) = self.model(&id) else { return };
+        if self.reading.is_some() {
+            // The picture that is on its way will be translated with it.
+            self.chosen = Some(id);
+            return;
+        }
         let again = self.request.clone().filter(|request| {
             request.purpose == Purpose::There
                 && request.picture.sample.as_deref().is_none_or(|sample| model.suits(sample))
@@ -100,7 +105,7 @@ impl State {
             }
         }
         match self.job.take_if(|job| job.request.model == id) {
-            Some(_) => self.stage = Stage::Failed(reason),
+            Some(job) => self.job_impossible(Some(job), reason),
             None => self.tell(reason, true),
         }
     }

@@ -32,21 +32,21 @@ impl State {
             }
             Event::TooLarge { job, width, height, needed, limit, largest_side } => {
                 self.ended(job);
-                if self.job.take_if(|running| running.number == job).is_some() {
-                    let fits = shrunk(width, height, largest_side);
-                    self.stage = Stage::TooLarge { asked: (width, height), fits, needed, limit };
+                if let Some(job) = self.job.take_if(|running| running.number == job) {
+                    self.too_large(&job, (width, height), shrunk(width, height, largest_side), needed, limit);
                 }
             }
             Event::Cancelled { job } => self.ended(job),
             Event::Failed { job: Some(job), message, .. } => {
                 self.ended(job);
-                if self.job.take_if(|running| running.number == job).is_some() {
-                    self.stage = Stage::Failed(message);
+                if let Some(job) = self.job.take_if(|running| running.number == job) {
+                    self.picture_failed(&job.request.picture.name, message);
                 }
             }
             Event::Several { model, parts, .. } => self.split(&model, parts, effects),
             Event::Failed { model: Some(model), message, .. } => self.model_failed(&model, message),
             Event::Failed { message, .. } => {
+                self.packing = None;
                 if self.training.phase == Phase::Starting {
                     self.training.fail(message);
                 } else {
@@ -67,6 +67,8 @@ impl State {
                     effects.push(Effect::SaveFile { name: [&name, format.ending()].concat(), bytes });
                 }
             }
+            Event::Packed { count } => self.packed(count, effects),
+            Event::Zip => self.zipped(buffers.into_iter().next().unwrap_or_default(), effects),
             Event::Weights { file, .. } => {
                 if let Some(bytes) = buffers.into_iter().next() {
                     effects.push(Effect::SaveFile { name: file, bytes });
@@ -90,7 +92,7 @@ impl State {
             let text = ["The part that computes could not be started. ", reason].concat();
             self.training.worker_gone(&text);
             match self.job.take() {
-                Some(_) => self.stage = Stage::Failed([&text, " Your picture is kept."].concat()),
+                Some(job) => self.job_impossible(Some(job), [&text, " Your picture is kept."].concat()),
                 None => self.tell(text.clone(), true),
             }
             self.worker = Worker::Dead(text);
@@ -118,10 +120,9 @@ impl State {
                 self.job = Some(Job { sent: false, retried: true, progress: None, ..job });
                 self.stage = Stage::Busy;
             }
-            Some(_) => {
-                self.stage = Stage::Failed(
-                    "The part that computes stopped twice on this picture. Try a smaller one, or another model.".into(),
-                );
+            Some(job) => {
+                let text = "The part that computes stopped twice on this picture. Try a smaller one, or another model.";
+                self.picture_failed(&job.request.picture.name, text.into());
             }
             None => {}
         }
@@ -138,6 +139,7 @@ impl State {
     pub(super) fn start_worker(&mut self, effects: &mut Vec<Effect>) {
         self.worker = Worker::Starting;
         self.cancelling = None;
+        self.packing = None;
         self.forget_trained();
         for model in &mut self.models {
             if matches!(model.status, Status::Loaded | Status::Loading) {
