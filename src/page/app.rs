@@ -13,7 +13,7 @@ use web_sys::{
 };
 
 use super::{
-    dom, intake,
+    camera, dom, intake,
     models::{self, WEIGHT_FILES},
     net,
     state::{Effect, Message, Notice, Picture, Place, State},
@@ -76,7 +76,7 @@ pub fn start() {
     train_view::connect();
     connect_files();
     connect_address();
-    intake::connect_camera(|picture| send(Message::Pictures(vec![picture])));
+    camera::connect();
     spawn_worker();
     with_worker(|worker| worker.send(Command::Start { backend: backend_asked_for() }));
     spawn_local(list_models());
@@ -130,6 +130,8 @@ pub fn tell(text: impl Into<String>, is_error: bool) {
 
 fn carry_out(effect: Effect) {
     match effect {
+        Effect::TakeFrame(side) => camera::take_frame(side),
+        Effect::CloseCamera => camera::close(),
         Effect::ReadFile(key) => spawn_local(read_picture(key)),
         Effect::StartWorker => spawn_worker(),
         Effect::Send(command) => with_worker(|worker| worker.send(command)),

@@ -6,6 +6,7 @@ use super::{
     app::{self, send},
     cards::Cards,
     dom, format,
+    live_view::LiveView,
     models::Status,
     picture_view::PictureView,
     state::{Done, Halt, Message, Place, Purpose, Stage, State, Worker},
@@ -15,7 +16,8 @@ use super::{
 use crate::protocol::Stage as Part;
 
 /// Buttons of the Translate place that come and go.
-const ACTIONS: [&str; 8] = ["camera", "choose", "back-again", "save", "smaller", "retry", "go-on", "cancel"];
+const ACTIONS: [&str; 10] =
+    ["camera", "choose", "back-again", "save", "smaller", "retry", "go-on", "stop", "keep", "cancel"];
 
 /// What is on the screen now.
 #[derive(Default)]
@@ -24,6 +26,7 @@ pub struct View {
     notices: Vec<super::state::Notice>,
     cards: Cards,
     picture: PictureView,
+    live: LiveView,
     train: TrainView,
     strip: Strip,
     file_name: String,
@@ -46,6 +49,7 @@ pub fn connect() {
     }
     dom::on_click("go-on", || send(Message::GoOn));
     super::cards::connect();
+    super::live_view::connect();
     super::strip::connect();
     super::picture_view::connect();
 }
@@ -59,6 +63,7 @@ impl View {
             Place::Translate => {
                 self.cards.show(state);
                 self.picture.show(state);
+                self.live.show(state.live.as_ref());
                 self.show_stage(state);
                 self.strip.show(state);
             }
@@ -138,6 +143,7 @@ impl View {
             Stage::Example if self.picture.has_example() => "example",
             Stage::Example => "empty",
             Stage::Busy => "busy",
+            Stage::Live => "live",
             Stage::Done { .. } => "done",
             Stage::Failed(_) | Stage::Halted(Halt::Failed(_)) => "failed",
             Stage::TooLarge { .. } | Stage::Cancelled | Stage::Halted(_) => "message",
@@ -174,18 +180,20 @@ impl View {
 
 fn show_busy(state: &State) {
     let panel = dom::html("panel-busy");
-    let is_busy = state.stage == Stage::Busy;
+    let is_first_frame = state.live.as_ref().is_some_and(|live| live.frame.is_none());
+    let is_busy = state.stage == Stage::Busy || is_first_frame;
     dom::show(&panel, is_busy);
     if !is_busy {
         return;
     }
     show_queue(state);
-    let Some(job) = &state.job else {
-        dom::text(&dom::html("busy-text"), "Reading the picture…");
-        return show_progress(&dom::by_id("progress"), None);
+    let (model, progress) = match &state.job {
+        Some(job) => (state.model(&job.request.model), job.progress),
+        None => (state.chosen_model(), None),
     };
-    let is_back = matches!(job.request.purpose, Purpose::Back(_));
-    let (text, fraction) = match (state.model(&job.request.model).map(|model| &model.status), job.progress) {
+    let is_back = state.job.as_ref().is_some_and(|job| matches!(job.request.purpose, Purpose::Back(_)));
+    let (text, fraction) = match (model.map(|model| &model.status), progress) {
+        _ if state.reading.is_some() => ("Reading the picture…".into(), None),
         (_, Some((Part::Decoding, _))) => ("Reading the picture…".into(), None),
         (_, Some((Part::Translating, fraction))) => {
             let what = if is_back { "Bringing it back… " } else { "Translating… " };
@@ -196,6 +204,7 @@ fn show_busy(state: &State) {
         }
         _ if state.worker == Worker::Starting => ("Getting ready…".into(), None),
         (Some(Status::Loading), _) => ("Loading the model…".into(), None),
+        _ if is_first_frame => ("Waiting for the first frame…".into(), None),
         _ => ("Waiting for its turn…".into(), None),
     };
     dom::text(&dom::html("busy-text"), &text);
@@ -204,8 +213,9 @@ fn show_busy(state: &State) {
 
 /// How far the queue is.
 fn show_queue(state: &State) {
-    dom::show(&dom::html("queue"), state.batch.is_some());
-    let Some(batch) = &state.batch else { return };
+    let batch = state.batch.as_ref().filter(|batch| !batch.is_paused);
+    dom::show(&dom::html("queue"), batch.is_some());
+    let Some(batch) = batch else { return };
     let [current, total] = [batch.current(), batch.total].map(|count| count.to_string());
     let failed = match batch.failures.len() {
         0 => String::new(),
@@ -303,6 +313,7 @@ fn captions(state: &State, done: Option<(&Done, bool)>, is_example: bool) -> (St
         }
         (None, Stage::Example) if is_example => (chosen(), "An example. Drop a picture, or try a sample.".into()),
         (None, Stage::Example) => (chosen(), String::new()),
+        (None, Stage::Live) => (chosen(), live_caption(state)),
         (None, _) => {
             let name = state.request.as_ref().map(|request| request.picture.name.clone()).unwrap_or_default();
             (chosen(), name)
@@ -310,10 +321,20 @@ fn captions(state: &State, done: Option<(&Done, bool)>, is_example: bool) -> (St
     }
 }
 
+/// The rate stands elsewhere: what stands here is read out at every change.
+fn live_caption(state: &State) -> String {
+    match state.live.as_ref().map_or(0, |live| live.kept) {
+        0 => "The camera, live.".into(),
+        1 => "The camera, live. One picture kept.".into(),
+        kept => ["The camera, live. ", &kept.to_string(), " pictures kept."].concat(),
+    }
+}
+
 /// Shows the buttons that make sense now; the first of them in importance is the main one.
 fn show_actions(state: &State, done: Option<(&Done, bool)>) {
     let (main, others): (&str, &[&str]) = match &state.stage {
         Stage::Busy => ("cancel", &["choose"]),
+        Stage::Live => ("keep", &["stop"]),
         Stage::Done { .. } => {
             let is_back_done = done.is_some_and(|(done, _)| done.back.is_some());
             let has_way_back = state.way_back().is_some() && !is_back_done;

@@ -82,8 +82,36 @@ pub enum Message {
     Tell(Notice),
     /// A notice has been read.
     Dismiss(usize),
+    /// For the live camera.
+    Live(LiveMessage),
     /// For the Train place.
     Train(training::Message),
+}
+
+/// What happens to the live camera.
+#[derive(Clone, Debug)]
+pub enum LiveMessage {
+    /// It is on.
+    Start,
+    /// The frame that was asked for.
+    Frame {
+        /// Width in pixels.
+        width: u32,
+        /// Height in pixels.
+        height: u32,
+        /// RGBA8.
+        pixels: Vec<u8>,
+    },
+    /// Frames shall have this longer side, in pixels.
+    Side(u32),
+    /// The page can be seen, or no longer.
+    Visible(bool),
+    /// The pair on the stage is to be kept as a result.
+    Keep,
+    /// It is no longer wanted.
+    Stop,
+    /// It is gone: why.
+    Lost(String),
 }
 
 /// What the page has to do.
@@ -92,6 +120,10 @@ pub enum Message {
 pub enum Effect {
     /// Read the file of that number, then send [`Message::FileRead`].
     ReadFile(u32),
+    /// Take a frame of this longer side from the live camera, then send [`LiveMessage::Frame`].
+    TakeFrame(u32),
+    /// Turn the live camera off.
+    CloseCamera,
     /// Start a worker; the one before it ends.
     StartWorker,
     /// Send a command.

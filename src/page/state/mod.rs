@@ -1,6 +1,7 @@
 //! All that the page knows, and how it changes: [`State::update`] takes a [`Message`], changes the
 //! state and says what is to be done as [`Effect`]s. No browser in here, so all of it is tested natively.
 
+mod live;
 mod messages;
 mod queue;
 mod results;
@@ -17,10 +18,12 @@ use super::{
 };
 use crate::protocol::{BackendName, Command, Direction, Envelope, TrainData};
 
-pub use messages::{Effect, Message};
+pub use messages::{Effect, LiveMessage, Message};
 pub use results::KEPT_BYTES;
+use types::Step;
 pub use types::{
-    Batch, Done, Halt, Job, Notice, Packing, Picture, Place, Purpose, Reconstruction, Request, Stage, Waiting, Worker,
+    Batch, Done, Frame, Halt, Job, Live, Notice, Packing, Picture, Place, Purpose, Reconstruction, Request, Stage,
+    Waiting, Worker,
 };
 
 /// All that the page knows.
@@ -56,6 +59,8 @@ pub struct State {
     pub forgotten: usize,
     /// The zip of the results, while it is being made.
     pub packing: Option<Packing>,
+    /// The live camera.
+    pub live: Option<Live>,
     /// What there is to tell.
     pub notices: Vec<Notice>,
     /// The Train place.
@@ -86,6 +91,7 @@ impl State {
             results: Vec::new(),
             forgotten: 0,
             packing: None,
+            live: None,
             notices: Vec::new(),
             training: Training::default(),
             deaths_in_a_row: 0,
@@ -133,7 +139,12 @@ impl State {
             self.notices.clear();
         }
         match message {
-            Message::Go(place) => self.place = place,
+            Message::Go(place) => {
+                self.place = place;
+                if place != Place::Translate {
+                    self.leave_live();
+                }
+            }
             Message::ModelsListed(Ok(list)) => self.list_models(list),
             Message::ModelsListed(Err(error)) => {
                 self.models_listed = true;
@@ -199,9 +210,12 @@ impl State {
                     self.notices.remove(index);
                 }
             }
+            Message::Live(message) => self.live(message, &mut effects),
             Message::Train(message) => self.train(message, &mut effects),
         }
         self.advance(&mut effects);
+        self.advance_live(&mut effects);
+        self.end_live(&mut effects);
         effects
     }
     fn model_mut(&mut self, id: &str) -> Option<&mut Model> {

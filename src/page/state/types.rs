@@ -140,6 +140,8 @@ pub enum Stage {
     Cancelled,
     /// The queue stands still.
     Halted(Halt),
+    /// The camera, and what becomes of it.
+    Live,
 }
 
 /// Why the queue stands still.
@@ -187,6 +189,63 @@ impl Batch {
     pub fn current(&self) -> usize {
         (self.done + self.failures.len() + 1).min(self.total)
     }
+}
+
+/// The camera at work. It lives as long as the stage shows it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Live {
+    /// Longer side of its frames, in pixels.
+    pub side: u32,
+    /// The last frame that came back.
+    pub frame: Option<Frame>,
+    /// How many came back.
+    pub count: u32,
+    /// How many pairs were kept as results.
+    pub kept: u32,
+    /// Whether nobody can see the page.
+    pub is_hidden: bool,
+    pub(super) step: Step,
+}
+
+impl Live {
+    pub(super) fn new(side: u32) -> Self {
+        Self { side, frame: None, count: 0, kept: 0, is_hidden: false, step: Step::Idle }
+    }
+}
+
+/// Where the next frame is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Step {
+    /// Not asked for.
+    Idle,
+    /// On its way from the camera.
+    Asked,
+    /// With the worker.
+    Sent {
+        /// Under this number.
+        job: u32,
+        /// For this model.
+        model: String,
+    },
+}
+
+/// A frame of the camera and its translation.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Frame {
+    /// The model's id.
+    pub model: String,
+    /// Width in pixels.
+    pub width: u32,
+    /// Height in pixels.
+    pub height: u32,
+    /// The frame, RGBA8.
+    pub before: Vec<u8>,
+    /// Its translation, RGBA8.
+    pub after: Vec<u8>,
+    /// Time of the generator.
+    pub milliseconds: f64,
+    /// What it ran on.
+    pub device: String,
 }
 
 /// A zip of the results on its way, one picture at a time.

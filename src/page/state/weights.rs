@@ -21,8 +21,8 @@ impl State {
 
     pub(super) fn choose_model(&mut self, id: String, effects: &mut Vec<Effect>) {
         let Some(model) = self.model(&id) else { return };
-        if self.reading.is_some() {
-            // The picture that is on its way will be translated with it.
+        if self.reading.is_some() || self.live.is_some() {
+            // What is on its way, or comes next, will be translated with it.
             self.chosen = Some(id);
             return;
         }
@@ -106,6 +106,8 @@ impl State {
         }
         match self.job.take_if(|job| job.request.model == id) {
             Some(job) => self.job_impossible(Some(job), reason),
+            // It tells by itself.
+            None if self.live.is_some() && !is_own => {}
             None => self.tell(reason, true),
         }
     }

@@ -1,6 +1,6 @@
 //! The worker: what it says, and what is to be done when it dies.
 
-use super::{Effect, Job, Stage, State, Worker, translations::shrunk};
+use super::{Effect, Frame, Job, Stage, State, Step, Worker, translations::shrunk};
 use crate::{
     page::{
         models::{Model, Status},
@@ -26,20 +26,28 @@ impl State {
             }
             Event::Translated { job, width, height, milliseconds, device, .. } => {
                 self.ended(job);
-                if let Some(job) = self.job.take_if(|running| running.number == job) {
+                if let Some(model) = self.take_live_job(job) {
+                    if let Ok([before, after]) = <[Vec<u8>; 2]>::try_from(buffers) {
+                        self.live_translated(Frame { model, width, height, before, after, milliseconds, device });
+                    }
+                } else if let Some(job) = self.job.take_if(|running| running.number == job) {
                     self.translated(job, (width, height), buffers, milliseconds, device);
                 }
             }
             Event::TooLarge { job, width, height, needed, limit, largest_side } => {
                 self.ended(job);
-                if let Some(job) = self.job.take_if(|running| running.number == job) {
+                if self.take_live_job(job).is_some() {
+                    self.stage = Stage::Failed("Frames of this size do not fit into memory with this model.".into());
+                } else if let Some(job) = self.job.take_if(|running| running.number == job) {
                     self.too_large(&job, (width, height), shrunk(width, height, largest_side), needed, limit);
                 }
             }
             Event::Cancelled { job } => self.ended(job),
             Event::Failed { job: Some(job), message, .. } => {
                 self.ended(job);
-                if let Some(job) = self.job.take_if(|running| running.number == job) {
+                if self.take_live_job(job).is_some() {
+                    self.stage = Stage::Failed(message);
+                } else if let Some(job) = self.job.take_if(|running| running.number == job) {
                     self.picture_failed(&job.request.picture.name, message);
                 }
             }
@@ -93,6 +101,7 @@ impl State {
             self.training.worker_gone(&text);
             match self.job.take() {
                 Some(job) => self.job_impossible(Some(job), [&text, " Your picture is kept."].concat()),
+                None if self.live.is_some() => self.stage = Stage::Failed(text.clone()),
                 None => self.tell(text.clone(), true),
             }
             self.worker = Worker::Dead(text);
@@ -124,6 +133,10 @@ impl State {
                 let text = "The part that computes stopped twice on this picture. Try a smaller one, or another model.";
                 self.picture_failed(&job.request.picture.name, text.into());
             }
+            None if self.live.is_some() => {
+                let text = "The part that computes had to be started again, so the camera was turned off.";
+                self.stage = Stage::Failed(text.into());
+            }
             None => {}
         }
     }
@@ -148,6 +161,9 @@ impl State {
         }
         if let Some(job) = &mut self.job {
             (job.sent, job.progress) = (false, None);
+        }
+        if let Some(live) = &mut self.live {
+            live.step = Step::Idle;
         }
         effects.push(Effect::StartWorker);
         effects.push(Effect::Send(Command::Start { backend: self.backend }.into()));
