@@ -13,7 +13,7 @@ use web_sys::{
 };
 
 use super::{
-    dom, intake,
+    camera, dom, intake,
     models::{self, WEIGHT_FILES},
     net,
     state::{Effect, Message, Notice, Picture, Place, State},
@@ -41,6 +41,9 @@ struct App {
     downloads: RefCell<HashMap<String, AbortController>>,
     piles: RefCell<[Vec<File>; 2]>,
     zip: RefCell<Option<File>>,
+    /// Pictures that wait in the queue, by the numbers that the state has for them.
+    pictures: RefCell<HashMap<u32, File>>,
+    last_picture: Cell<u32>,
 }
 
 thread_local! {
@@ -54,6 +57,8 @@ thread_local! {
         downloads: RefCell::default(),
         piles: RefCell::default(),
         zip: RefCell::default(),
+        pictures: RefCell::default(),
+        last_picture: Cell::new(0),
     };
 }
 
@@ -71,7 +76,7 @@ pub fn start() {
     train_view::connect();
     connect_files();
     connect_address();
-    intake::connect_camera(|picture| send(Message::Pictures(vec![picture])));
+    camera::connect();
     spawn_worker();
     with_worker(|worker| worker.send(Command::Start { backend: backend_asked_for() }));
     spawn_local(list_models());
@@ -125,6 +130,9 @@ pub fn tell(text: impl Into<String>, is_error: bool) {
 
 fn carry_out(effect: Effect) {
     match effect {
+        Effect::TakeFrame(side) => camera::take_frame(side),
+        Effect::CloseCamera => camera::close(),
+        Effect::ReadFile(key) => spawn_local(read_picture(key)),
         Effect::StartWorker => spawn_worker(),
         Effect::Send(command) => with_worker(|worker| worker.send(command)),
         Effect::Download { model, file } => spawn_local(download_model(model, file)),
@@ -319,24 +327,45 @@ fn take_files(files: Vec<File>, pile: Option<usize>) {
                 tell("Drop pictures on A or on B.", false);
             }
         },
-        (Place::Translate, _) => spawn_local(take_pictures(files)),
+        (Place::Translate, _) => take_pictures(files),
     }
 }
 
-async fn take_pictures(files: Vec<File>) {
-    let (mut pictures, mut problems) = (Vec::new(), Vec::new());
-    for file in &files {
-        if !intake::is_picture(file) {
-            problems.push([&file.name(), " is neither a picture nor a weight file (.safetensors, .pth)."].concat());
-            continue;
-        }
-        match intake::picture(file).await {
-            Ok(picture) => pictures.push(picture),
-            Err(problem) => problems.push(problem),
-        }
+/// Puts pictures into the queue; they are read when their turn comes.
+fn take_pictures(files: Vec<File>) {
+    let (pictures, others): (Vec<File>, Vec<File>) = files.into_iter().partition(intake::is_picture);
+    let waiting = APP.with(|app| {
+        let mut known = app.pictures.borrow_mut();
+        let state = app.state.borrow();
+        known.retain(|key, _| state.waits_for(*key));
+        let take = |file: File| {
+            let key = app.last_picture.get() + 1;
+            app.last_picture.set(key);
+            let name = file.name();
+            known.insert(key, file);
+            (key, name)
+        };
+        pictures.into_iter().map(take).collect()
+    });
+    send(Message::Files(waiting));
+    let others: Vec<String> = others.iter().map(File::name).collect();
+    if !others.is_empty() {
+        let kind = if others.len() == 1 {
+            " is neither a picture nor a weight file (.safetensors, .pth)."
+        } else {
+            " are neither pictures nor weight files (.safetensors, .pth)."
+        };
+        tell([&others.join(", "), kind].concat(), true);
     }
-    send(Message::Pictures(pictures));
-    problems.into_iter().for_each(|problem| tell(problem, true));
+}
+
+async fn read_picture(key: u32) {
+    let file = APP.with(|app| app.pictures.borrow().get(&key).cloned());
+    let result = match file {
+        Some(file) => intake::picture(&file).await,
+        None => Err("The file is no longer at hand. Please give it again.".into()),
+    };
+    send(Message::FileRead { key, result });
 }
 
 /// Files that come by the file dialog, by drag and drop, and by paste.

@@ -104,8 +104,10 @@ pub fn after(milliseconds: i32, task: impl FnOnce() + 'static) {
 
 /// Paints RGBA8 pixels on a canvas and gives it their size.
 pub fn paint(canvas: &HtmlCanvasElement, width: u32, height: u32, pixels: &[u8]) {
-    canvas.set_width(width);
-    canvas.set_height(height);
+    if (canvas.width(), canvas.height()) != (width, height) {
+        canvas.set_width(width);
+        canvas.set_height(height);
+    }
     let painted = ImageData::new_with_u8_clamped_array_and_sh(Clamped(pixels), width, height)
         .and_then(|data| context(canvas)?.put_image_data(&data, 0.0, 0.0));
     if let Err(error) = painted {

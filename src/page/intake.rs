@@ -1,12 +1,11 @@
-//! How pictures and files come in: chosen, dropped (folders too), pasted, or taken with the camera.
+//! How pictures and files come in: chosen, dropped (folders too) or pasted.
 
 use js_sys::Uint8Array;
 use wasm_bindgen::{JsCast, JsValue};
 use wasm_bindgen_futures::JsFuture;
 use web_sys::{
     Blob, DataTransfer, File, FileList, FileSystemDirectoryEntry, FileSystemEntry, FileSystemFileEntry,
-    HtmlButtonElement, HtmlCanvasElement, HtmlDialogElement, HtmlVideoElement, ImageBitmap, MediaStream,
-    MediaStreamConstraints, MediaStreamTrack,
+    HtmlCanvasElement, ImageBitmap,
 };
 
 use super::{dom, state::Picture};
@@ -143,90 +142,4 @@ async fn children(directory: &FileSystemDirectoryEntry) -> Vec<FileSystemEntry> 
             return all;
         }
     }
-}
-
-/// Connects the camera's dialog; `taken` gets each picture.
-pub fn connect_camera(taken: impl Fn(Picture) + 'static) {
-    dom::on_click("camera", || wasm_bindgen_futures::spawn_local(open_camera()));
-    dom::on_click("camera-cancel", || dialog().close());
-    dom::on(&dialog(), "close", |_: web_sys::Event| stop_camera());
-    dom::on(&video(), "loadeddata", |_: web_sys::Event| {
-        dom::by_id::<HtmlButtonElement>("camera-take").set_disabled(false);
-    });
-    dom::on_click("camera-take", move || {
-        if let Ok(picture) = take() {
-            taken(picture);
-        }
-        dialog().close();
-    });
-}
-
-fn dialog() -> HtmlDialogElement {
-    dom::by_id("camera-dialog")
-}
-
-fn video() -> HtmlVideoElement {
-    dom::by_id("camera-video")
-}
-
-async fn open_camera() {
-    let text = dom::html("camera-text");
-    dom::text(&text, "Waiting for the camera…");
-    dom::by_id::<HtmlButtonElement>("camera-take").set_disabled(true);
-    if dialog().show_modal().is_err() {
-        return;
-    }
-    match camera_stream().await {
-        // Closed while the browser was asking.
-        Ok(stream) if !dialog().open() => stop(&stream),
-        Ok(stream) => {
-            video().set_src_object(Some(&stream));
-            dom::text(&text, "");
-        }
-        Err(error) => {
-            let name = js_sys::Reflect::get(&error, &"name".into()).ok().and_then(|name| name.as_string());
-            let reason = match name.as_deref() {
-                Some("NotAllowedError") => "The camera may not be used. Allow it in the browser, then try again.",
-                Some("NotFoundError") => "There is no camera on this machine.",
-                Some("NotReadableError") => "Another program uses the camera.",
-                _ => "This browser gives no camera to this page.",
-            };
-            dom::text(&text, reason);
-        }
-    }
-}
-
-async fn camera_stream() -> Result<MediaStream, JsValue> {
-    let constraints = MediaStreamConstraints::new();
-    constraints.set_video(&true.into());
-    // On insecure pages there is no such property, and reading it throws.
-    let devices = js_sys::Reflect::get(&dom::window().navigator(), &"mediaDevices".into())?;
-    let devices: web_sys::MediaDevices = devices.dyn_into()?;
-    JsFuture::from(devices.get_user_media_with_constraints(&constraints)?).await?.dyn_into()
-}
-
-fn stop_camera() {
-    if let Some(stream) = video().src_object() {
-        stop(&stream);
-    }
-    video().set_src_object(None);
-}
-
-fn stop(stream: &MediaStream) {
-    for track in stream.get_tracks() {
-        track.unchecked_into::<MediaStreamTrack>().stop();
-    }
-}
-
-/// What the camera shows now.
-fn take() -> Result<Picture, JsValue> {
-    let video = video();
-    let (width, height) = (video.video_width(), video.video_height());
-    let canvas: HtmlCanvasElement = dom::create("canvas");
-    canvas.set_width(width);
-    canvas.set_height(height);
-    let context = dom::context(&canvas)?;
-    context.draw_image_with_html_video_element(&video, 0.0, 0.0)?;
-    let pixels = context.get_image_data(0.0, 0.0, width.into(), height.into())?.data().0;
-    Ok(Picture { name: "camera.png".into(), input: Input::Pixels { width, height }, bytes: pixels, sample: None })
 }

@@ -7,7 +7,7 @@ use web_sys::{Blob, Event, HtmlCanvasElement, HtmlImageElement, HtmlInputElement
 use super::{
     app, dom,
     models::Model,
-    state::{Picture, Stage, State},
+    state::{Live, Picture, Stage, State},
 };
 use crate::protocol::Input;
 
@@ -21,6 +21,7 @@ const LARGEST_ZOOM: u32 = 8;
 pub struct PictureView {
     compared: Option<(u32, bool)>,
     busy: usize,
+    live: u32,
     example: Option<Example>,
 }
 
@@ -77,15 +78,17 @@ impl PictureView {
         match &state.stage {
             Stage::Example => self.show_example(),
             Stage::Done { number, back } => self.show_done(state, *number, *back),
+            Stage::Live => self.show_live(state.live.as_ref()),
             _ => self.show_busy(state),
         }
         let is_compared = match state.stage {
             Stage::Example => self.has_example(),
             Stage::Done { .. } => true,
+            Stage::Live => state.live.as_ref().is_some_and(|live| live.frame.is_some()),
             _ => false,
         };
         dom::show(&dom::html("compare"), is_compared);
-        let is_alone = !is_compared && state.stage != Stage::Example && state.request.is_some();
+        let is_alone = !is_compared && !matches!(state.stage, Stage::Example | Stage::Live) && state.request.is_some();
         let canvas: HtmlCanvasElement = dom::by_id("picture-busy");
         dom::show(&canvas, is_alone && canvas.width() > 0);
     }
@@ -148,6 +151,22 @@ impl PictureView {
         fit(done.width, done.height);
         let has_alpha = done.before.chunks_exact(4).any(|pixel| pixel[3] < 255);
         label(if back.is_some() { "Back again" } else { "Result" }, has_alpha);
+    }
+
+    /// The camera's last frame and its translation.
+    fn show_live(&mut self, live: Option<&Live>) {
+        let count = live.map_or(0, |live| live.count);
+        if self.live == count {
+            return;
+        }
+        self.live = count;
+        let Some(frame) = live.and_then(|live| live.frame.as_ref()) else { return };
+        // What comes next is painted anew.
+        (self.compared, self.busy) = (Some((0, false)), 0);
+        dom::paint(&dom::by_id("picture-before"), frame.width, frame.height, &frame.before);
+        dom::paint(&dom::by_id("picture-after"), frame.width, frame.height, &frame.after);
+        fit(frame.width, frame.height);
+        label("Result", false);
     }
 
     /// The picture of the last request, alone.

@@ -1,21 +1,23 @@
 //! Shows the state: the frame of the page and the Translate place. Only what changed is touched.
 
-use wasm_bindgen::JsCast;
-use web_sys::{Element, Event, HtmlButtonElement, HtmlCanvasElement, HtmlElement, HtmlProgressElement};
+use web_sys::{Event, HtmlButtonElement, HtmlProgressElement};
 
 use super::{
     app::{self, send},
     cards::Cards,
     dom, format,
+    live_view::LiveView,
     models::Status,
     picture_view::PictureView,
-    state::{Done, Message, Place, Purpose, Stage, State, Worker},
+    state::{Done, Halt, Message, Place, Purpose, Stage, State, Worker},
+    strip::Strip,
     train_view::TrainView,
 };
 use crate::protocol::Stage as Part;
 
 /// Buttons of the Translate place that come and go.
-const ACTIONS: [&str; 7] = ["camera", "choose", "back-again", "save", "smaller", "retry", "cancel"];
+const ACTIONS: [&str; 10] =
+    ["camera", "choose", "back-again", "save", "smaller", "retry", "go-on", "stop", "keep", "cancel"];
 
 /// What is on the screen now.
 #[derive(Default)]
@@ -24,9 +26,9 @@ pub struct View {
     notices: Vec<super::state::Notice>,
     cards: Cards,
     picture: PictureView,
+    live: LiveView,
     train: TrainView,
-    samples: Vec<String>,
-    results: Vec<u32>,
+    strip: Strip,
     file_name: String,
 }
 
@@ -45,7 +47,10 @@ pub fn connect() {
     for (id, back) in [("side-result", false), ("side-back", true)] {
         dom::on(&dom::html(id), "change", move |_: Event| send(Message::ShowBack(back)));
     }
+    dom::on_click("go-on", || send(Message::GoOn));
     super::cards::connect();
+    super::live_view::connect();
+    super::strip::connect();
     super::picture_view::connect();
 }
 
@@ -58,8 +63,9 @@ impl View {
             Place::Translate => {
                 self.cards.show(state);
                 self.picture.show(state);
+                self.live.show(state.live.as_ref());
                 self.show_stage(state);
-                self.show_strip(state);
+                self.strip.show(state);
             }
             Place::Train => self.train.show(&state.training),
         }
@@ -125,6 +131,10 @@ impl View {
             dom::on(&close, "click", move |_: Event| send(Message::Dismiss(index)));
             dom::append(&item, &[&text, &close]);
             dom::append(&list, &[&item]);
+            if text.scroll_height() > text.client_height() {
+                // So that a long one can be scrolled from the keyboard.
+                text.set_tab_index(0);
+            }
         }
     }
 
@@ -133,9 +143,10 @@ impl View {
             Stage::Example if self.picture.has_example() => "example",
             Stage::Example => "empty",
             Stage::Busy => "busy",
+            Stage::Live => "live",
             Stage::Done { .. } => "done",
-            Stage::Failed(_) => "failed",
-            Stage::TooLarge { .. } | Stage::Cancelled => "message",
+            Stage::Failed(_) | Stage::Halted(Halt::Failed(_)) => "failed",
+            Stage::TooLarge { .. } | Stage::Cancelled | Stage::Halted(_) => "message",
         };
         let stage = dom::html("stage");
         if stage.get_attribute("data-state").as_deref() != Some(kind) {
@@ -165,107 +176,24 @@ impl View {
         dom::attribute(&dom::html("save"), "data-file", &self.file_name);
         show_actions(state, done);
     }
-
-    fn show_strip(&mut self, state: &State) {
-        let chosen = state.chosen_model();
-        let samples = chosen.map(|model| model.listed.samples.as_slice()).unwrap_or_default();
-        // A model without samples of its own lends itself to all of them.
-        let samples = match chosen {
-            Some(model) if model.origin != super::models::Origin::Listed => {
-                state.models.iter().flat_map(|model| &model.listed.samples).cloned().collect()
-            }
-            _ => samples.to_vec(),
-        };
-        if self.samples != samples {
-            let list = dom::html("samples");
-            list.set_text_content(None);
-            for address in &samples {
-                dom::append(&list, &[&sample_thumb(address)]);
-            }
-            self.samples = samples;
-        }
-        dom::show(&dom::html("samples-part"), !self.samples.is_empty());
-        let current = state.request.as_ref().and_then(|request| request.picture.sample.as_deref());
-        press(&dom::html("samples"), current.filter(|_| state.stage != Stage::Example));
-
-        let numbers: Vec<u32> = state.results.iter().rev().map(|done| done.number).collect();
-        if self.results != numbers {
-            let list = dom::html("results");
-            // New ones come first; what is there already stays, with its focus.
-            for done in &state.results {
-                if !self.results.contains(&done.number) {
-                    let _ = list.prepend_with_node_1(&result_thumb(done));
-                }
-            }
-            while list.child_element_count() as usize > numbers.len() {
-                let Some(last) = list.last_element_child() else { break };
-                last.remove();
-            }
-            self.results = numbers;
-        }
-        dom::show(&dom::html("results-part"), !self.results.is_empty());
-        let current = match state.stage {
-            Stage::Done { number, .. } => Some(number.to_string()),
-            _ => None,
-        };
-        press(&dom::html("results"), current.as_deref());
-    }
-}
-
-/// Marks the button in `list` whose `data-key` is `key`, and no other.
-fn press(list: &Element, key: Option<&str>) {
-    let Ok(buttons) = list.query_selector_all("button") else { return };
-    for button in (0..buttons.length()).filter_map(|index| buttons.item(index)?.dyn_into::<Element>().ok()) {
-        let is_it = key.is_some() && button.get_attribute("data-key").as_deref() == key;
-        dom::attribute(&button, "aria-pressed", if is_it { "true" } else { "false" });
-    }
-}
-
-fn thumb(key: &str, label: &str, picture: &Element) -> HtmlElement {
-    let item: HtmlElement = dom::create("li");
-    let button: HtmlButtonElement = dom::create("button");
-    button.set_type("button");
-    button.set_class_name("thumb");
-    dom::attribute(&button, "aria-label", label);
-    dom::attribute(&button, "aria-pressed", "false");
-    dom::attribute(&button, "title", label);
-    dom::attribute(&button, "data-key", key);
-    dom::append(&button, &[picture]);
-    dom::append(&item, &[&button]);
-    item
-}
-
-fn sample_thumb(address: &str) -> HtmlElement {
-    let image: web_sys::HtmlImageElement = dom::create("img");
-    image.set_alt("");
-    image.set_src(address);
-    let file = address.rsplit('/').next().unwrap_or(address);
-    let name = file.split('.').next().unwrap_or(file).replace('-', " ");
-    let item = thumb(address, &["Sample: ", &name].concat(), &image);
-    // A sample that is not there is no choice.
-    let gone = item.clone();
-    dom::on(&image, "error", move |_: Event| gone.remove());
-    let address = address.to_owned();
-    dom::on(&item, "click", move |_: Event| app::use_sample(address.clone()));
-    item
-}
-
-fn result_thumb(done: &Done) -> HtmlElement {
-    let canvas: HtmlCanvasElement = dom::create("canvas");
-    super::picture_view::paint_thumb(&canvas, done.width, done.height, &done.after);
-    let label = [&done.request.picture.name, ", ", &done.title].concat();
-    let number = done.number;
-    let item = thumb(&number.to_string(), &label, &canvas);
-    dom::on(&item, "click", move |_: Event| send(Message::ShowDone(number)));
-    item
 }
 
 fn show_busy(state: &State) {
     let panel = dom::html("panel-busy");
-    let Some(job) = &state.job else { return dom::show(&panel, false) };
-    dom::show(&panel, true);
-    let is_back = matches!(job.request.purpose, Purpose::Back(_));
-    let (text, fraction) = match (state.model(&job.request.model).map(|model| &model.status), job.progress) {
+    let is_first_frame = state.live.as_ref().is_some_and(|live| live.frame.is_none());
+    let is_busy = state.stage == Stage::Busy || is_first_frame;
+    dom::show(&panel, is_busy);
+    if !is_busy {
+        return;
+    }
+    show_queue(state);
+    let (model, progress) = match &state.job {
+        Some(job) => (state.model(&job.request.model), job.progress),
+        None => (state.chosen_model(), None),
+    };
+    let is_back = state.job.as_ref().is_some_and(|job| matches!(job.request.purpose, Purpose::Back(_)));
+    let (text, fraction) = match (model.map(|model| &model.status), progress) {
+        _ if state.reading.is_some() => ("Reading the picture…".into(), None),
         (_, Some((Part::Decoding, _))) => ("Reading the picture…".into(), None),
         (_, Some((Part::Translating, fraction))) => {
             let what = if is_back { "Bringing it back… " } else { "Translating… " };
@@ -276,10 +204,26 @@ fn show_busy(state: &State) {
         }
         _ if state.worker == Worker::Starting => ("Getting ready…".into(), None),
         (Some(Status::Loading), _) => ("Loading the model…".into(), None),
+        _ if is_first_frame => ("Waiting for the first frame…".into(), None),
         _ => ("Waiting for its turn…".into(), None),
     };
     dom::text(&dom::html("busy-text"), &text);
     show_progress(&dom::by_id("progress"), fraction);
+}
+
+/// How far the queue is.
+fn show_queue(state: &State) {
+    let batch = state.batch.as_ref().filter(|batch| !batch.is_paused);
+    dom::show(&dom::html("queue"), batch.is_some());
+    let Some(batch) = batch else { return };
+    let [current, total] = [batch.current(), batch.total].map(|count| count.to_string());
+    let failed = match batch.failures.len() {
+        0 => String::new(),
+        count => [", ", &count.to_string(), " failed"].concat(),
+    };
+    dom::text(&dom::html("queue-text"), &[&current, " of ", &total, &failed].concat());
+    let finished = batch.done + batch.failures.len();
+    show_progress(&dom::by_id("queue-progress"), Some(finished as f64 / batch.total as f64));
 }
 
 /// `2.1 of 5.9 MB`.
@@ -309,6 +253,7 @@ fn show_message(state: &State) {
     let (title, text) = match &state.stage {
         Stage::Failed(reason) => ("That did not work", reason.clone()),
         Stage::Cancelled => ("Cancelled", "The picture is still here.".into()),
+        Stage::Halted(why) => halted(why, state),
         Stage::TooLarge { asked, fits, needed, limit } => {
             let text = [
                 format::size(asked.0, asked.1),
@@ -327,6 +272,22 @@ fn show_message(state: &State) {
     dom::text(&dom::html("message-title"), title);
     dom::text(&dom::html("message-text"), &text);
     dom::show(&dom::html("panel-message"), true);
+}
+
+/// Why the queue stands still, and what can be done.
+fn halted(why: &Halt, state: &State) -> (&'static str, String) {
+    let done = state.batch.as_ref().map_or_else(String::new, |batch| {
+        [&batch.done.to_string(), " of ", &batch.total.to_string(), " pictures are done"].concat()
+    });
+    match why {
+        Halt::Stopped => ("Stopped", [&done, ". The others wait."].concat()),
+        Halt::Failed(reason) => ("That did not work", [reason, " ", &done, "; the others wait."].concat()),
+        Halt::Full => {
+            let bytes = format::bytes(state.kept_bytes());
+            let rest = " of memory, all that results may take. Save them now: when it goes on, the oldest make room.";
+            ("The memory for results is full", [&done, " and take ", &bytes, rest].concat())
+        }
+    }
 }
 
 /// The caption's title and text.
@@ -352,6 +313,7 @@ fn captions(state: &State, done: Option<(&Done, bool)>, is_example: bool) -> (St
         }
         (None, Stage::Example) if is_example => (chosen(), "An example. Drop a picture, or try a sample.".into()),
         (None, Stage::Example) => (chosen(), String::new()),
+        (None, Stage::Live) => (chosen(), live_caption(state)),
         (None, _) => {
             let name = state.request.as_ref().map(|request| request.picture.name.clone()).unwrap_or_default();
             (chosen(), name)
@@ -359,16 +321,27 @@ fn captions(state: &State, done: Option<(&Done, bool)>, is_example: bool) -> (St
     }
 }
 
+/// The rate stands elsewhere: what stands here is read out at every change.
+fn live_caption(state: &State) -> String {
+    match state.live.as_ref().map_or(0, |live| live.kept) {
+        0 => "The camera, live.".into(),
+        1 => "The camera, live. One picture kept.".into(),
+        kept => ["The camera, live. ", &kept.to_string(), " pictures kept."].concat(),
+    }
+}
+
 /// Shows the buttons that make sense now; the first of them in importance is the main one.
 fn show_actions(state: &State, done: Option<(&Done, bool)>) {
     let (main, others): (&str, &[&str]) = match &state.stage {
         Stage::Busy => ("cancel", &["choose"]),
+        Stage::Live => ("keep", &["stop"]),
         Stage::Done { .. } => {
             let is_back_done = done.is_some_and(|(done, _)| done.back.is_some());
             let has_way_back = state.way_back().is_some() && !is_back_done;
             ("save", if has_way_back { &["camera", "choose", "back-again"] } else { &["camera", "choose"] })
         }
         Stage::TooLarge { .. } => ("smaller", &["camera", "choose"]),
+        Stage::Halted(_) => ("go-on", &["camera", "choose"]),
         Stage::Failed(_) | Stage::Cancelled if state.request.is_some() => ("retry", &["camera", "choose"]),
         _ => ("choose", &["camera"]),
     };

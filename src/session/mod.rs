@@ -6,6 +6,7 @@
 //! so that messages arrive and a training can be paused while a picture is translated.
 
 mod inbox;
+mod picture_zip;
 mod training_run;
 mod translation;
 
@@ -14,9 +15,11 @@ use std::collections::HashMap;
 use burn::tensor::backend::AutodiffBackend;
 
 pub use inbox::Inbox;
+use picture_zip::PictureZip;
 use training_run::TrainingRun;
 use translation::Model;
 
+use crate::image::Picture;
 use crate::kernels::Kernels;
 use crate::protocol::{Command, Direction, Envelope, Event, TRAINED_A_TO_B, TRAINED_B_TO_A};
 use crate::translate::Budget;
@@ -70,6 +73,7 @@ where
     place: Place<A::Device>,
     models: HashMap<String, Model<Inner<A>>>,
     training: Option<TrainingRun<A>>,
+    zip: PictureZip,
 }
 
 impl<'a, A, H> Session<'a, A, H>
@@ -80,7 +84,7 @@ where
 {
     /// A session on one device.
     pub fn new(host: &'a H, place: Place<A::Device>) -> Self {
-        Self { host, place, models: HashMap::new(), training: None }
+        Self { host, place, models: HashMap::new(), training: None, zip: PictureZip::default() }
     }
 
     /// Serves commands until there are no more; a training goes on while no command waits.
@@ -171,6 +175,14 @@ where
                 };
                 match saved {
                     Ok(bytes) => self.host.emit(Envelope::with(Event::Saved { model, format }, vec![bytes])),
+                    Err(message) => self.fail(None, None, message),
+                }
+            }
+            Command::Pack { name, width, height, index, count } => {
+                let picture = Picture { width, height, pixels: buffers.next().unwrap_or_default() };
+                match self.zip.add(&name, &picture, index, count) {
+                    Ok(None) => self.host.emit(Event::Packed { count: index + 1 }.into()),
+                    Ok(Some(bytes)) => self.host.emit(Envelope::with(Event::Zip, vec![bytes])),
                     Err(message) => self.fail(None, None, message),
                 }
             }

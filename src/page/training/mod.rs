@@ -1,10 +1,14 @@
 //! The Train place as plain data: the settings, how far the training is, its losses and previews.
 
+mod field;
+
 use super::history::History;
 use crate::{
     config::TrainConfig,
     protocol::{Direction, Event, PreviewCell, TrainData},
 };
+
+pub use field::Field;
 
 /// Where the two piles come from.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -48,93 +52,6 @@ impl Phase {
     /// Whether a training is under way.
     pub fn is_active(&self) -> bool {
         !matches!(self, Self::Idle | Self::Ended { .. })
-    }
-}
-
-/// A number that can be set by hand.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Field {
-    /// `TrainConfig::size`; the load size grows with it.
-    Size,
-    /// `TrainConfig::ngf`.
-    Ngf,
-    /// `TrainConfig::n_blocks`.
-    Blocks,
-    /// `TrainConfig::ndf`.
-    Ndf,
-    /// `TrainConfig::steps`.
-    Steps,
-    /// `TrainConfig::learning_rate`, in units of 0.0001.
-    LearningRate,
-    /// `TrainConfig::decay_from`, in percent.
-    DecayFrom,
-    /// `TrainConfig::lambda_cycle`.
-    LambdaCycle,
-    /// `TrainConfig::lambda_identity`.
-    LambdaIdentity,
-    /// `TrainConfig::seed`.
-    Seed,
-    /// `TrainConfig::preview_every`.
-    PreviewEvery,
-    /// `TrainConfig::flip`: 0 or 1.
-    Flip,
-}
-
-impl Field {
-    /// Every field, with the id of its control in the page.
-    pub const ALL: [(Self, &'static str); 12] = [
-        (Self::Size, "train-size"),
-        (Self::Ngf, "train-ngf"),
-        (Self::Blocks, "train-blocks"),
-        (Self::Ndf, "train-ndf"),
-        (Self::Steps, "train-steps"),
-        (Self::LearningRate, "train-rate"),
-        (Self::DecayFrom, "train-decay"),
-        (Self::LambdaCycle, "train-cycle"),
-        (Self::LambdaIdentity, "train-identity"),
-        (Self::Seed, "train-seed"),
-        (Self::PreviewEvery, "train-preview"),
-        (Self::Flip, "train-flip"),
-    ];
-
-    /// Its value in `config`, in the field's unit.
-    pub fn get(self, config: &TrainConfig) -> f64 {
-        match self {
-            Self::Size => config.size.into(),
-            Self::Ngf => config.ngf.into(),
-            Self::Blocks => config.n_blocks.into(),
-            Self::Ndf => config.ndf.into(),
-            Self::Steps => config.steps as f64,
-            // Rounded, so that 2e-4 is 2 and not 2.0000000000000004.
-            Self::LearningRate => (config.learning_rate * 1e8).round() / 1e4,
-            Self::DecayFrom => (f64::from(config.decay_from) * 100.0).round(),
-            Self::LambdaCycle => config.lambda_cycle.into(),
-            Self::LambdaIdentity => config.lambda_identity.into(),
-            Self::Seed => config.seed as f64,
-            Self::PreviewEvery => config.preview_every as f64,
-            Self::Flip => u8::from(config.flip).into(),
-        }
-    }
-
-    /// Puts `value`, in the field's unit, into `config`.
-    pub fn set(self, config: &mut TrainConfig, value: f64) {
-        match self {
-            Self::Size => {
-                let load_size = f64::from(config.load_size) / f64::from(config.size.max(1)) * value;
-                (config.size, config.load_size) = (value as u32, load_size.round() as u32);
-            }
-            Self::Ngf => config.ngf = value as u32,
-            Self::Blocks => config.n_blocks = value as u32,
-            Self::Ndf => config.ndf = value as u32,
-            Self::Steps => config.steps = value as u64,
-            Self::LearningRate => config.learning_rate = value * 1e-4,
-            Self::DecayFrom => config.decay_from = (value / 100.0) as f32,
-            Self::LambdaCycle => config.lambda_cycle = value as f32,
-            Self::LambdaIdentity => config.lambda_identity = value as f32,
-            Self::Seed => config.seed = value as u64,
-            Self::PreviewEvery => config.preview_every = value as u64,
-            Self::Flip => config.flip = value != 0.0,
-        }
     }
 }
 
@@ -432,78 +349,4 @@ impl Training {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::protocol::Losses;
-
-    #[test]
-    fn a_training_goes_from_idle_to_its_end() {
-        let mut training = Training::default();
-        assert_eq!(training.missing(), None);
-        training.prepare();
-        training.update(Message::Gathering { done: 5, total: Some(10) });
-        assert_eq!(training.phase, Phase::Gathering { done: 5, total: Some(10) });
-        let config = training.gathered(true).expect("it was waiting for its pictures");
-        assert_eq!((config.domain_a.as_str(), config.domain_b.as_str()), ("flat", "3D"));
-        training.hear(Event::TrainingStarted { step: 0, steps: 40, images_a: 3, images_b: 4, parameters: 5 }, vec![]);
-        assert_eq!((&training.phase, training.config.steps), (&Phase::Running, 40));
-        let losses = Losses { cycle_a: 1.0, ..Losses::default() };
-        let step = Event::Step { step: 20, epoch: 2, losses, learning_rate: 2e-4, steps_per_second: 4.0 };
-        training.hear(step, vec![]);
-        assert_eq!(training.seconds_left(), 5.0);
-        assert!(training.has_generators());
-        training.hear(Event::Paused { step: 20 }, vec![]);
-        assert_eq!(training.phase, Phase::Paused);
-        training.hear(Event::Resumed { step: 20 }, vec![]);
-        assert!(training.stop());
-        assert!(!training.stop(), "once is enough");
-        training.hear(Event::Stopped { step: 21, trouble: None }, vec![]);
-        assert_eq!(training.phase, Phase::Ended { trouble: None });
-        assert!(training.has_generators());
-    }
-
-    #[test]
-    fn pictures_that_come_after_a_stop_start_nothing() {
-        let mut training = Training::default();
-        training.prepare();
-        assert!(!training.stop());
-        assert_eq!(training.gathered(true), None);
-    }
-
-    #[test]
-    fn own_pictures_need_both_piles_or_a_zip() {
-        let mut training = Training::default();
-        training.update(Message::Piles([2, 0]));
-        assert_eq!((training.source, training.missing()), (Source::Own, Some("Give pictures for B first.")));
-        training.update(Message::Piles([2, 1]));
-        assert_eq!(training.missing(), None);
-        training.update(Message::Zip(Some("mine.zip".into())));
-        training.piles = [0, 0];
-        assert_eq!(training.missing(), None);
-    }
-
-    #[test]
-    fn fields_round_trip_and_refuse_nonsense() {
-        let mut training = Training::default();
-        for (field, id) in Field::ALL {
-            let before = field.get(&training.config);
-            training.update(Message::Set(field, f64::NAN));
-            training.update(Message::Set(field, -1.0));
-            assert_eq!(field.get(&training.config), before, "{id}");
-            training.update(Message::Set(field, 1.0));
-            assert_eq!(field.get(&training.config), 1.0, "{id}");
-        }
-        training.update(Message::Preset("small-128".into()));
-        training.update(Message::Set(Field::Size, 64.0));
-        assert_eq!((training.config.size, training.config.load_size), (64, 72));
-        assert_eq!(Field::LearningRate.get(&training.config), 2.0);
-    }
-
-    #[test]
-    fn a_lost_worker_takes_the_generators_with_it() {
-        let mut training = Training { phase: Phase::Running, step: 9, ..Training::default() };
-        training.worker_gone("Gone.");
-        assert_eq!(training.phase, Phase::Ended { trouble: Some("Gone.".into()) });
-        assert!(!training.has_generators());
-    }
-}
+mod tests;

@@ -1,241 +1,10 @@
-//! What the page and the worker (and the command line and a session) say to each other.
-//!
-//! A message is plain data (JSON on the wire) plus any number of byte buffers. Buffers are
-//! *transferred*, never copied, when a message crosses into or out of a browser worker.
-//! Which buffers a message carries, and in which order, is said on each variant.
+//! What the worker tells the page.
 
 use serde::{Deserialize, Serialize};
 
-use crate::config::TrainConfig;
-
-/// A message and the byte buffers that travel with it.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Envelope<M> {
-    /// The message itself.
-    pub message: M,
-    /// The buffers, in the order that the message's variant documents.
-    pub buffers: Vec<Vec<u8>>,
-}
-
-impl<M> From<M> for Envelope<M> {
-    fn from(message: M) -> Self {
-        Self { message, buffers: Vec::new() }
-    }
-}
-
-impl<M> Envelope<M> {
-    /// A message with buffers.
-    pub fn with(message: M, buffers: Vec<Vec<u8>>) -> Self {
-        Self { message, buffers }
-    }
-}
-
-/// The compute backends a person can name.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum BackendName {
-    /// GPU through WebGPU (page) or Vulkan / Metal / DX12 (native).
-    Wgpu,
-    /// NVIDIA GPU through CUDA, native only.
-    Cuda,
-    /// CPU, burn-flex with this project's kernels.
-    Flex,
-    /// CPU, burn-candle.
-    Candle,
-}
-
-impl BackendName {
-    /// The name as typed in `--backend` and `?backend=`.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Wgpu => "wgpu",
-            Self::Cuda => "cuda",
-            Self::Flex => "flex",
-            Self::Candle => "candle",
-        }
-    }
-
-    /// The backend of that name; `None` for an unknown one (and for `auto`).
-    pub fn parse(name: &str) -> Option<Self> {
-        [Self::Wgpu, Self::Cuda, Self::Flex, Self::Candle].into_iter().find(|backend| backend.as_str() == name)
-    }
-}
-
-/// Which generator of a pair.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub enum Direction {
-    /// generator_ab: domain A to domain B.
-    AtoB,
-    /// generator_ba: domain B to domain A.
-    BtoA,
-}
-
-impl Direction {
-    /// `AtoB` or `BtoA`, as written in weight files and file names.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::AtoB => "AtoB",
-            Self::BtoA => "BtoA",
-        }
-    }
-
-    /// The other way round.
-    pub fn reversed(self) -> Self {
-        match self {
-            Self::AtoB => Self::BtoA,
-            Self::BtoA => Self::AtoB,
-        }
-    }
-}
-
-/// The kinds of weight files.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum WeightFormat {
-    /// <https://huggingface.co/docs/safetensors>
-    Safetensors,
-    /// `torch.save(state_dict)`, the zip archive of PyTorch 1.6 and later.
-    Pytorch,
-    /// A graph for other runtimes (<https://onnx.ai>); it is written but not read.
-    Onnx,
-}
-
-impl WeightFormat {
-    /// The ending of its files' names.
-    pub fn ending(self) -> &'static str {
-        match self {
-            Self::Safetensors => ".safetensors",
-            Self::Pytorch => ".pth",
-            Self::Onnx => ".onnx",
-        }
-    }
-
-    /// The format that a file's name ends with; `None` for an unknown ending.
-    pub fn of(name: &str) -> Option<Self> {
-        let (_, ending) = name.rsplit_once('.')?;
-        match ending.to_ascii_lowercase().as_str() {
-            "safetensors" => Some(Self::Safetensors),
-            "pth" | "pt" => Some(Self::Pytorch),
-            "onnx" => Some(Self::Onnx),
-            _ => None,
-        }
-    }
-}
-
-/// What the picture of a [`Command::Translate`] is.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub enum Input {
-    /// The bytes of an image file of any supported format; `name` is for messages.
-    File {
-        /// File name, for messages.
-        name: String,
-    },
-    /// Straight RGBA8, row by row.
-    Pixels {
-        /// Width in pixels.
-        width: u32,
-        /// Height in pixels.
-        height: u32,
-    },
-}
-
-/// Page → worker.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub enum Command {
-    /// Choose a backend and get ready: answered by [`Event::Ready`]. Always the first message.
-    /// `None`: WebGPU when there is a real adapter with all that is needed, else flex.
-    Start {
-        /// The backend asked for.
-        backend: Option<BackendName>,
-    },
-    /// Load a generator. Buffers: the weight file. Answered by [`Event::ModelLoaded`], [`Event::Several`] or
-    /// [`Event::Failed`].
-    LoadModel {
-        /// The page's name for it; later commands use it.
-        model: String,
-        /// File name, for messages.
-        file: String,
-        /// Which network, for a file that holds several: `netG_A`.
-        part: Option<String>,
-    },
-    /// Translate one image. Buffers: the file's bytes or the pixels. Answered by any number of
-    /// [`Event::Progress`] and then one of `Translated`, `TooLarge`, `Cancelled`, `Failed`.
-    Translate {
-        /// The page's number for this translation; every answer carries it.
-        job: u32,
-        /// A loaded model's name, or [`TRAINED_A_TO_B`] / [`TRAINED_B_TO_A`] for the generators in training.
-        model: String,
-        /// What the buffer holds.
-        input: Input,
-        /// Shrink the image first so that its longer side is at most this.
-        max_side: Option<u32>,
-    },
-    /// Give up a translation.
-    Cancel {
-        /// The translation's number.
-        job: u32,
-    },
-    /// Start a training. Buffers: see [`TrainData`]. Ends any training already running.
-    Train {
-        /// Architecture, recipe and length.
-        config: TrainConfig,
-        /// Where the images come from.
-        data: TrainData,
-    },
-    /// Go on with a saved training. Buffers: the checkpoint, then those of [`TrainData`]. Answered like [`Command::Train`].
-    ResumeTraining {
-        /// Steps to reach in all; `None` for those of the checkpoint's configuration.
-        steps: Option<u64>,
-        /// Where the images come from.
-        data: TrainData,
-    },
-    /// Pause the training after the step under way: answered by [`Event::Paused`].
-    Pause,
-    /// Go on with a paused training: answered by [`Event::Resumed`].
-    Resume,
-    /// End the training: answered by [`Event::Stopped`]. Its generators stay usable and exportable.
-    Stop,
-    /// Write the weight file of a generator in training: answered by [`Event::Weights`].
-    Export {
-        /// Which of the two.
-        direction: Direction,
-    },
-    /// Write a loaded model's weight file: answered by [`Event::Saved`] or [`Event::Failed`].
-    SaveModel {
-        /// The name given in [`Command::LoadModel`].
-        model: String,
-        /// What to write.
-        format: WeightFormat,
-    },
-    /// Tests only: panic in the worker, to show that the page survives it.
-    Crash,
-}
-
-/// The model name of generator_ab of the current training.
-pub const TRAINED_A_TO_B: &str = "trained:AtoB";
-/// The model name of generator_ba of the current training.
-pub const TRAINED_B_TO_A: &str = "trained:BtoA";
-
-/// The two piles of a training.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub enum TrainData {
-    /// One buffer: a zip with folders trainA/ and trainB/ (and optionally testA/, testB/).
-    Zip {
-        /// File name, for messages.
-        name: String,
-    },
-    /// One buffer a file: first all of A, then all of B.
-    Piles {
-        /// File names of pile A.
-        a: Vec<String>,
-        /// File names of pile B.
-        b: Vec<String>,
-    },
-    /// No buffer: a folder with trainA/ and trainB/; native only.
-    Folder {
-        /// Its path.
-        path: String,
-    },
-}
+#[cfg(doc)]
+use super::Command;
+use super::{BackendName, Direction, WeightFormat};
 
 /// What a loaded generator is: the metadata of its weight file, with what could be inferred filled in.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -261,7 +30,7 @@ pub struct ModelInfo {
     pub notes: Vec<String>,
 }
 
-/// The loss terms of one step, already weighted as they enter the total (official names in design.md).
+/// The loss terms of one step, already weighted as they enter the total (official names).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Losses {
     /// Adversarial loss of generator_ab (discriminator_b judges fake_b).
@@ -478,6 +247,13 @@ pub enum Event {
         /// What was written.
         format: WeightFormat,
     },
+    /// A picture is in the zip.
+    Packed {
+        /// How many there are now.
+        count: u32,
+    },
+    /// The zip is complete. Buffers: its bytes.
+    Zip,
     /// A weight file. Buffers: its bytes.
     Weights {
         /// Suggested file name.

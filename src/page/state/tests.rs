@@ -1,5 +1,13 @@
-use super::*;
-use crate::page::training::{Message as Train, Source};
+use super::{results::KEPT_RESULTS, translations::shrunk, *};
+use crate::{
+    page::{
+        models::Listed,
+        training::{Phase, Source},
+    },
+    protocol::{Event, Input, ModelInfo, WeightFormat},
+};
+
+mod queue;
 
 fn listed(id: &str, reverse: &str, samples: &[&str]) -> Listed {
     Listed {
