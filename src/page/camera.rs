@@ -143,7 +143,12 @@ fn go_live() {
             }
         });
     }
-    feed().set_src_object(Some(&stream));
+    let video = feed();
+    video.set_src_object(Some(&stream));
+    // Browsers start by themselves only what can be seen. The promise fails where the camera is off again already.
+    if let Ok(playing) = video.play() {
+        spawn_local(async move { drop(JsFuture::from(playing).await) });
+    }
     watch(round);
     tell(LiveMessage::Start);
 }

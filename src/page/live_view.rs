@@ -50,7 +50,7 @@ impl LiveView {
         let text = match (self.rate.per_second(), &live.frame) {
             (Some(rate), Some(frame)) => {
                 let size = format::size(frame.width, frame.height);
-                [&format::decimal(rate, 1), " frames a second · ", &size].concat()
+                [&format::decimal(rate, 1), " frames/s · ", &size].concat()
             }
             _ => String::new(),
         };

@@ -1,24 +1,13 @@
 // How it looks and reads: axe-core finds nothing, nothing overflows, and the pictures in out/ are for people.
 import assert from "node:assert/strict";
-import { readFileSync } from "node:fs";
-import { createRequire } from "node:module";
 import { after, test } from "node:test";
 import { choose, done, file, go, hears, listenIn } from "./support/app.js";
 import { host, launch, screenshot, sizes, visit } from "./support/browser.js";
+import { violations } from "./support/look.js";
 import { picture } from "./support/pictures.js";
 import { tinyGenerator } from "./support/weights.js";
 
-const axe = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
 const [browser, server] = [await launch({ after }), await host({ after })];
-
-/** What axe-core objects to, one line each. */
-async function violations(page) {
-  await page.evaluate(axe);
-  const { violations } = await page.evaluate(() => window.axe.run());
-  return violations.flatMap(({ id, nodes }) =>
-    nodes.map(({ target, failureSummary }) => `${id}: ${target} ${failureSummary}`),
-  );
-}
 
 const overflow = (page) =>
   page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth);

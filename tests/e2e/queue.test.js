@@ -3,6 +3,7 @@ import assert from "node:assert/strict";
 import { after, test } from "node:test";
 import { choose, done, drop, file, heard, hears, listenIn, result, save } from "./support/app.js";
 import { host, launch, screenshot, sizes, visit } from "./support/browser.js";
+import { violations } from "./support/look.js";
 import { decodePng, largestDifference, picture } from "./support/pictures.js";
 import { tinyGenerator } from "./support/weights.js";
 import { unzip } from "./support/zip.js";
@@ -10,7 +11,7 @@ import { unzip } from "./support/zip.js";
 const [browser, server] = [await launch({ after }), await host({ after })];
 const tiny = file("tiny.safetensors", tinyGenerator());
 // Slow enough to be seen at work.
-const slow = file("slow.safetensors", tinyGenerator({ ngf: 16, blocks: 4 }));
+const slow = file("slow.safetensors", tinyGenerator({ ngf: 24, blocks: 6 }));
 
 async function opened(t, model, options) {
   const visited = await visit(t, browser, `${server.url}?backend=flex`, { init: listenIn, ...options });
@@ -60,10 +61,13 @@ test("five dropped pictures, one of them broken, come out as one zip of four", a
 
 test("a queue tells how far it is, stops, and goes on where it stopped", async (t) => {
   const { page, errors } = await opened(t, slow);
-  const pictures = Array.from({ length: 4 }, (_, index) => file(`${index}.png`, picture(200 + index, 160)));
+  const pictures = Array.from({ length: 4 }, (_, index) => file(`${index}.png`, picture(280 + index, 240)));
   await choose(page, ...pictures);
-  await page.locator("#queue-text").getByText("2 of 4").waitFor();
-  assert.equal(await page.locator("#queue-progress").getAttribute("value"), "25");
+  const told = await page.waitForFunction(() => {
+    const text = document.querySelector("#queue-text").textContent;
+    return text === "2 of 4" && document.querySelector("#queue-progress").value;
+  });
+  assert.equal(await told.jsonValue(), 25, "one of four is done");
   await screenshot(page, "queue-busy");
   await page.click("#cancel");
   await page.locator("#message-title").getByText("Stopped").waitFor();
@@ -79,7 +83,7 @@ test("a queue tells how far it is, stops, and goes on where it stopped", async (
   await done(page, 4);
   assert.deepEqual(
     (await heard(page, "Translated")).map(({ width }) => width),
-    [200, 201, 202, 203],
+    [280, 281, 282, 283],
   );
   assert.equal(await page.locator("#go-on-later").isVisible(), false);
   assert.deepEqual(errors, []);
@@ -93,7 +97,10 @@ for (const size of Object.keys(sizes)) {
       await hears(page, "Translated", { count: 4 });
       await page.locator("#save-all").waitFor();
       await page.waitForTimeout(300);
+      const button = await page.locator("#save-all").boundingBox();
+      assert.ok(button.x + button.width <= sizes[size].width, "it is seen without scrolling sideways");
       await screenshot(page, `${size}-${dark ? "dark" : "light"}-queue`);
+      assert.deepEqual(await violations(page), []);
       const wide = await page.evaluate(() => document.documentElement.scrollWidth > document.documentElement.clientWidth);
       assert.equal(wide, false, "the page is no wider than the screen");
     });

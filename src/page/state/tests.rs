@@ -7,6 +7,7 @@ use crate::{
     protocol::{Event, Input, ModelInfo, WeightFormat},
 };
 
+mod live;
 mod queue;
 
 fn listed(id: &str, reverse: &str, samples: &[&str]) -> Listed {
