@@ -257,6 +257,7 @@ impl Recorder {
                 self.bar.set_position(step);
                 self.bar.set_message(message);
             }
+            Event::Advice { message } => self.say(&message),
             Event::ImageSkipped { file, reason } => self.say(&format!("skipped {file}: {reason}")),
             Event::Preview { step, cells } => {
                 let sheet = contact_sheet(&cells, envelope.buffers);

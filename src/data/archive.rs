@@ -1,9 +1,10 @@
 //! Pictures in a zip file, unpacked one at a time.
 
-use std::io::Cursor;
+use std::io::{Cursor, Write};
 use std::sync::Arc;
 
-use zip::ZipArchive;
+use zip::write::SimpleFileOptions;
+use zip::{CompressionMethod, ZipArchive, ZipWriter};
 
 use super::source::read_bounded;
 use super::{DataError, Source, names};
@@ -68,18 +69,43 @@ pub fn sources(bytes: Vec<u8>) -> Result<Vec<Source>, DataError> {
     Ok(found.into_iter().map(source).collect())
 }
 
+/// A zip of two piles of files. Read again it gives the same piles in the same order, whatever the files' names.
+///
+/// # Errors
+/// [`DataError::File`] when it grows too large for a zip.
+pub fn pack(a: &[String], b: &[String], files: &[Vec<u8>]) -> Result<Vec<u8>, DataError> {
+    let failed = |error: zip::result::ZipError| DataError::File { reason: plain(&error) };
+    // Pictures are compressed already.
+    let options = SimpleFileOptions::default().compression_method(CompressionMethod::Stored);
+    let mut writer = ZipWriter::new(Cursor::new(Vec::new()));
+    let numbered = |(pile, names): (&'static str, &[String])| -> Vec<String> {
+        let name = |(number, name): (usize, &String)| {
+            // The folders in it would say in which pile it lies.
+            let short = name.rsplit(['/', '\\']).next().unwrap_or_default();
+            let short = if names::is_hidden(name) { ".hidden" } else { short };
+            // What counts as an image by its place in a pile has to count by its name from now on.
+            let ending = if names::is_image(short) { "" } else { ".png" };
+            format!("{pile}/{number:06}/{}{ending}", names::clean(short))
+        };
+        names.iter().enumerate().map(name).collect()
+    };
+    let names = [("trainA", a), ("trainB", b)].into_iter().flat_map(numbered);
+    for (name, file) in names.zip(files) {
+        writer.start_file(name, options).map_err(failed)?;
+        writer.write_all(file).map_err(|error| failed(error.into()))?;
+    }
+    Ok(writer.finish().map_err(failed)?.into_inner())
+}
+
 fn plain(error: &zip::result::ZipError) -> String {
     error.to_string().trim_end_matches('.').to_owned()
 }
 
 #[cfg(test)]
 mod tests {
-    use std::io::Write;
-
-    use zip::write::SimpleFileOptions;
-    use zip::{CompressionMethod, ZipWriter};
-
     use super::*;
+    use crate::data::UnpairedDataset;
+    use crate::image::Picture;
 
     fn zip(files: &[(&str, &[u8])]) -> Vec<u8> {
         let mut writer = ZipWriter::new(Cursor::new(Vec::new()));
@@ -112,6 +138,26 @@ mod tests {
         let read = |index| Entry { archive: archive.clone(), index }.read();
         assert_eq!(read(0).as_deref(), Ok(&b"aaaaaaaaaaaaaaaaaaaaaaaa"[..]));
         assert_eq!(read(1).as_deref(), Ok(&b"b"[..]));
+    }
+
+    #[test]
+    fn packed_piles_are_the_same_piles() {
+        let owned = |names: [&str; 3]| names.map(String::from).to_vec();
+        let (a, b) = (owned(["z.png", "a", "m.jpg"]), owned(["2.png", ".DS_Store", "trainA/1.png"]));
+        let file = |level| Picture::filled(1, 1, [level, 0, 0, 255]).encode_png().expect("a picture");
+        let files: Vec<Vec<u8>> = (0..6).map(file).collect();
+        let pile = |names: &[String], files: &[Vec<u8>]| names.iter().cloned().zip(files.iter().cloned()).collect();
+        let piles = UnpairedDataset::from_piles(pile(&a, &files[..3]), pile(&b, &files[3..])).expect("two piles");
+        let packed = pack(&a, &b, &files).expect("small enough");
+        let packed = UnpairedDataset::from_zip(packed).expect("a good archive");
+        let levels = |pile: &[Source]| -> Vec<u8> {
+            pile.iter().map(|source| source.picture().expect("a picture").pixels[0]).collect()
+        };
+        assert_eq!(
+            (levels(&packed.train_a), levels(&packed.train_b)),
+            (levels(&piles.train_a), levels(&piles.train_b))
+        );
+        assert_eq!((packed.train_a.len(), packed.train_b.len()), (3, 2));
     }
 
     #[test]

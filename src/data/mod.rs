@@ -9,6 +9,7 @@ mod names;
 mod sampler;
 mod source;
 
+pub use archive::pack;
 pub use error::DataError;
 pub use sampler::{Drawn, Sampler};
 pub use source::{MAX_FILE_BYTES, Source};

@@ -309,8 +309,12 @@ fn take_files(files: Vec<File>, pile: Option<usize>) {
         files.into_iter().partition(|file| WEIGHT_FILES.iter().any(|ending| intake::has_ending(file, ending)));
     if let Some(weights) = weights.into_iter().next() {
         spawn_local(async move {
+            let file = weights.name();
             match intake::bytes(&weights).await {
-                Ok(bytes) => send(Message::WeightFile { file: weights.name(), bytes }),
+                Ok(bytes) if read(|state| state.place) == Place::Train => {
+                    send(Message::Train(Train::Import { file, bytes }));
+                }
+                Ok(bytes) => send(Message::WeightFile { file, bytes }),
                 Err(problem) => tell(problem, true),
             }
         });
@@ -370,7 +374,10 @@ async fn read_picture(key: u32) {
 
 /// Files that come by the file dialog, by drag and drop, and by paste.
 fn connect_files() {
-    dom::on_click("choose", || dom::html("file").click());
+    for (button, input) in [("choose", "file"), ("import", "import-file")] {
+        dom::on_click(button, move || dom::html(input).click());
+    }
+    connect_input("import-file", |files| take_files(files, None));
     connect_input("file", |files| take_files(files, None));
     for (pile, name) in ["a", "b"].into_iter().enumerate() {
         for (button, input) in [("add-", "files-"), ("folder-", "folder-files-")] {

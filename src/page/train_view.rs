@@ -12,7 +12,10 @@ use super::{
     training::{Field, Message as Train, Phase, Preview, Source, Training},
     view,
 };
-use crate::{config::PRESETS, protocol::Direction};
+use crate::{
+    config::{PRESETS, TrainConfig},
+    protocol::Direction,
+};
 
 /// The kinds of preview pictures, in the order of the columns.
 const COLUMNS: [&str; 6] = ["real_a", "fake_b", "rec_a", "real_b", "fake_a", "rec_b"];
@@ -61,11 +64,20 @@ pub fn connect() {
     dom::on(&smoothing.clone(), "input", move |_: Event| {
         send(Message::Train(Train::Smoothing(smoothing.value_as_number() / 100.0)));
     });
+    let timeline: HtmlInputElement = dom::by_id("timeline-range");
+    dom::on(&timeline.clone(), "input", move |_: Event| {
+        send(Message::Train(Train::Look(timeline.value_as_number() as usize)));
+    });
     let buttons = [
         ("train-start", Train::Start),
+        ("train-step", Train::StepOnce),
         ("train-pause", Train::Pause),
         ("train-resume", Train::Resume),
         ("train-stop", Train::Stop),
+        ("kept-go-on", Train::GoOn),
+        ("kept-forget", Train::Forget),
+        ("unimport", Train::Unimport),
+        ("save-training", Train::SaveAll),
         ("use-ab", Train::Use(Direction::AtoB)),
         ("use-ba", Train::Use(Direction::BtoA)),
         ("export-ab", Train::Save(Direction::AtoB)),
@@ -84,6 +96,7 @@ impl TrainView {
         show_actions(training);
         show_captions(training);
         show_generators(training);
+        show_kept(training);
         self.show_stage(training);
         self.show_skipped(training);
         self.show_charts(training);
@@ -96,7 +109,8 @@ impl TrainView {
     }
 
     fn show_stage(&mut self, training: &Training) {
-        let has_preview = !training.preview.cells.is_empty();
+        let preview = training.preview();
+        let has_preview = preview.is_some();
         dom::show(&dom::html("train-empty"), !has_preview);
         dom::show(&dom::html("preview-scroll"), has_preview);
         let gathering: web_sys::HtmlProgressElement = dom::by_id("train-gathering");
@@ -118,10 +132,13 @@ impl TrainView {
         dom::text(&dom::html("train-empty-text"), &text);
         view::show_progress(&gathering, fraction);
 
-        let key = (training.preview.step, training.preview.cells.len());
-        if has_preview && self.preview != Some(key) {
-            self.preview = Some(key);
-            show_preview(&training.preview, training.domains());
+        if let Some(preview) = preview {
+            let key = (preview.step, training.previews.len());
+            if self.preview != Some(key) {
+                self.preview = Some(key);
+                show_preview(preview, training.domains());
+                show_timeline(training, preview.step);
+            }
         }
     }
 
@@ -225,6 +242,7 @@ fn show_actions(training: &Training) {
         ("train-start", !phase.is_active()),
         ("train-pause", *phase == Phase::Running),
         ("train-resume", *phase == Phase::Paused),
+        ("train-step", *phase == Phase::Paused),
         ("train-stop", phase.is_active()),
     ];
     let focused = dom::document().active_element().map(|element| element.id()).unwrap_or_default();
@@ -233,7 +251,12 @@ fn show_actions(training: &Training) {
     }
     let start: HtmlButtonElement = dom::by_id("train-start");
     start.set_disabled(training.missing().is_some());
-    dom::text(&start, if matches!(phase, Phase::Ended { .. }) { "Train again" } else { "Start training" });
+    let start_text = match phase {
+        _ if training.imported.is_some() => "Go on training",
+        Phase::Ended { .. } => "Train again",
+        _ => "Start training",
+    };
+    dom::text(&start, start_text);
     // Fails only for names with spaces.
     let _ = dom::html("train-resume").class_list().toggle_with_force("button--main", true);
     dom::by_id::<HtmlButtonElement>("train-stop").set_disabled(*phase == Phase::Stopping);
@@ -277,11 +300,18 @@ fn progress_text(training: &Training, is_running: bool) -> String {
         ["Step ", &format::grouped(training.step), " of ", &format::grouped(training.config.steps)].concat(),
         ["epoch ", &training.epoch.to_string()].concat(),
     ];
+    if training.learning_rate > 0.0 {
+        // In the unit of its setting.
+        parts.push(["rate ", &format::decimal(training.learning_rate * 1e4, 2), "×10⁻⁴"].concat());
+    }
     let speed = f64::from(training.steps_per_second);
     if is_running && speed > 0.0 {
         let digits = if speed < 10.0 { 2 } else { 0 };
         parts.push([&format::decimal(speed, digits), " steps/s"].concat());
         parts.push([&format::duration(training.seconds_left()), " left"].concat());
+    }
+    if let Some(kept) = training.kept.as_ref().filter(|_| training.phase.is_active()) {
+        parts.push(["kept at step ", &format::grouped(kept.step)].concat());
     }
     if training.begun.images_a > 0 {
         let (a, b) = (training.begun.images_a.into(), training.begun.images_b.into());
@@ -295,6 +325,42 @@ fn show_generators(training: &Training) {
     let [a, b] = training.domains();
     dom::text(&dom::html("generator-ab"), &[a, " → ", b].concat());
     dom::text(&dom::html("generator-ba"), &[b, " → ", a].concat());
+}
+
+/// The training that this machine keeps, and the one that is given as a file.
+fn show_kept(training: &Training) {
+    let is_active = training.phase.is_active();
+    let so_far = |config: &TrainConfig, step: u64| {
+        let way = [&config.domain_a, " ⇄ ", &config.domain_b].concat();
+        [&way, ", step ", &format::grouped(step), " of ", &format::grouped(config.steps)].concat()
+    };
+    let kept = training.kept.as_ref().filter(|_| !is_active);
+    dom::show(&dom::html("kept"), kept.is_some());
+    if let Some(kept) = kept {
+        let seconds = (js_sys::Date::now() - kept.time) / 1000.0;
+        let ago = if seconds < 60.0 { "now".into() } else { [&format::duration(seconds), " ago"].concat() };
+        let parts = ["Kept on this machine: ", &so_far(&kept.config, kept.step), " · ", &ago, " · "];
+        dom::text(&dom::html("kept-text"), &[&parts.concat(), format::bytes(kept.bytes).as_str()].concat());
+    }
+    let imported = training.imported.as_ref();
+    dom::show(&dom::html("imported"), imported.is_some());
+    dom::show(&dom::html("import"), imported.is_none() && !is_active);
+    if let Some(imported) = imported {
+        let text = ["Goes on with ", &imported.file, ": ", &so_far(&imported.config, imported.step), "."].concat();
+        dom::text(&dom::html("imported-text"), &text);
+    }
+}
+
+/// The previews so far as places on a line.
+fn show_timeline(training: &Training, step: u64) {
+    let last = training.previews.len() - 1;
+    dom::show(&dom::html("timeline"), last > 0);
+    let range: HtmlInputElement = dom::by_id("timeline-range");
+    range.set_max(&last.to_string());
+    range.set_value_as_number(training.looked_at.unwrap_or(last) as f64);
+    let text = ["Step ", &format::grouped(step)].concat();
+    dom::attribute(&range, "aria-valuetext", &text);
+    dom::text(&dom::html("timeline-step"), &text);
 }
 
 /// Fills the grid of previews: a row a sample, a column a kind.

@@ -14,6 +14,8 @@ pub mod simd;
 mod yielding;
 
 #[cfg(target_family = "wasm")]
+pub mod shelf;
+#[cfg(target_family = "wasm")]
 mod wire;
 #[cfg(target_family = "wasm")]
 pub mod worker_handle;

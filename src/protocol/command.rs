@@ -74,10 +74,16 @@ pub enum Command {
         /// Where the images come from.
         data: TrainData,
     },
+    /// Go on with the training that the browser keeps (see [`Event::Kept`]). Answered like [`Command::Train`].
+    ResumeKept,
+    /// Delete the training that the browser keeps: answered by [`Event::Kept`] with nothing.
+    ForgetKept,
     /// Pause the training after the step under way: answered by [`Event::Paused`].
     Pause,
     /// Go on with a paused training: answered by [`Event::Resumed`].
     Resume,
+    /// Make one step of a paused training: answered by [`Event::Step`], [`Event::Preview`] and [`Event::Paused`].
+    StepOnce,
     /// End the training: answered by [`Event::Stopped`]. Its generators stay usable and exportable.
     Stop,
     /// Write the weight file of a generator in training: answered by [`Event::Weights`].
@@ -85,6 +91,8 @@ pub enum Command {
         /// Which of the two.
         direction: Direction,
     },
+    /// Write a checkpoint of the training, to go on with it elsewhere: answered by [`Event::CheckpointFile`].
+    ExportCheckpoint,
     /// Write a loaded model's weight file: answered by [`Event::Saved`] or [`Event::Failed`].
     SaveModel {
         /// The name given in [`Command::LoadModel`].

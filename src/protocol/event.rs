@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 #[cfg(doc)]
 use super::Command;
 use super::{BackendName, Direction, WeightFormat};
+use crate::config::TrainConfig;
 
 /// What a loaded generator is: the metadata of its weight file, with what could be inferred filled in.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -61,6 +62,19 @@ impl Losses {
     pub fn is_finite(&self) -> bool {
         (self.generators() + self.discriminator_a + self.discriminator_b).is_finite()
     }
+}
+
+/// A training that the browser keeps, with its pictures, until it is deleted.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct KeptTraining {
+    /// Steps made.
+    pub step: u64,
+    /// What is trained, and how.
+    pub config: TrainConfig,
+    /// When it was kept, in milliseconds since 1970.
+    pub time: f64,
+    /// What it takes on this machine, in bytes.
+    pub bytes: u64,
 }
 
 /// Which part of a translation is under way.
@@ -211,6 +225,11 @@ pub enum Event {
         /// Steps a second, smoothed.
         steps_per_second: f32,
     },
+    /// What the losses say about the training, when there is trouble.
+    Advice {
+        /// In whole sentences.
+        message: String,
+    },
     /// Pictures of the fixed samples. Buffers: one RGBA8 picture a cell.
     Preview {
         /// Steps made so far.
@@ -218,10 +237,27 @@ pub enum Event {
         /// The cells, in the order of the buffers.
         cells: Vec<PreviewCell>,
     },
-    /// The training as it stands. Buffers: a checkpoint file's bytes.
+    /// The training as it stands, for whoever keeps it. Buffers: a checkpoint file's bytes.
     Checkpoint {
         /// Steps made so far.
         step: u64,
+        /// What is trained, and how.
+        config: TrainConfig,
+    },
+    /// A checkpoint that was asked for. Buffers: its bytes.
+    CheckpointFile {
+        /// Suggested file name.
+        file: String,
+    },
+    /// The training that the browser keeps: told at the start, and whenever it changes.
+    Kept {
+        /// `None` when it keeps none.
+        training: Option<KeptTraining>,
+    },
+    /// The training cannot be kept; it goes on.
+    NotKept {
+        /// Why, and what to do, in whole sentences.
+        message: String,
     },
     /// The training is paused.
     Paused {

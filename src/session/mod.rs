@@ -5,6 +5,7 @@
 //! (Burn's streams are thread-local); between stages and steps the session lets the host breathe,
 //! so that messages arrive and a training can be paused while a picture is translated.
 
+mod advice;
 mod inbox;
 mod picture_zip;
 mod training_run;
@@ -21,7 +22,7 @@ use translation::Model;
 
 use crate::image::Picture;
 use crate::kernels::Kernels;
-use crate::protocol::{Command, Direction, Envelope, Event, TRAINED_A_TO_B, TRAINED_B_TO_A};
+use crate::protocol::{Command, Direction, Envelope, Event, TRAINED_A_TO_B, TRAINED_B_TO_A, TrainData};
 use crate::translate::Budget;
 use crate::weights::WeightError;
 
@@ -38,6 +39,27 @@ pub trait Host {
 
     /// Waits until a command has arrived; false when none will ever come.
     fn wait(&self) -> impl Future<Output = bool>;
+
+    /// Seconds after which a training is to be written down again, besides what its configuration says; 0 for never.
+    fn keeps_every(&self) -> u32 {
+        0
+    }
+
+    /// A training is about to begin with these pictures. A host that keeps trainings takes a copy, and keeps every
+    /// [`Event::Checkpoint`] with it.
+    fn begins(&self, _data: &TrainData, _buffers: &[Vec<u8>]) -> impl Future<Output = ()> {
+        async {}
+    }
+
+    /// The training that the host keeps: its checkpoint, and a zip of its pictures; or why there is none.
+    fn kept(&self) -> impl Future<Output = Result<[Vec<u8>; 2], String>> {
+        async { Err("No training is kept here.".into()) }
+    }
+
+    /// Forgets the training that the host keeps.
+    fn forget(&self) -> impl Future<Output = ()> {
+        async {}
+    }
 }
 
 /// The device a session computes on, in its own words.
@@ -149,16 +171,43 @@ where
             // A translation under way takes its own cancel; this one came too late.
             Command::Cancel { job } => self.host.emit(Event::Cancelled { job }.into()),
             Command::Train { config, data } => {
-                let started = TrainingRun::start(config, data, buffers.collect(), &self.place.device);
-                self.begin(started);
+                let buffers: Vec<_> = buffers.collect();
+                self.host.begins(&data, &buffers).await;
+                self.begin(TrainingRun::start(config, data, buffers, &self.place.device));
             }
             Command::ResumeTraining { steps, data } => {
                 let checkpoint = buffers.next().unwrap_or_default();
-                let resumed = TrainingRun::resume(&checkpoint, steps, data, buffers.collect(), &self.place.device);
+                let buffers: Vec<_> = buffers.collect();
+                self.host.begins(&data, &buffers).await;
+                self.begin(TrainingRun::resume(&checkpoint, steps, data, buffers, &self.place.device));
+            }
+            Command::ResumeKept => {
+                let resumed = self.host.kept().await.and_then(|[checkpoint, zip]| {
+                    let data = TrainData::Zip { name: "the kept pictures".into() };
+                    TrainingRun::resume(&checkpoint, None, data, vec![zip], &self.place.device)
+                });
                 self.begin(resumed);
             }
-            Command::Pause => self.on_training(TrainingRun::pause),
-            Command::Resume => self.on_training(TrainingRun::go_on),
+            Command::ForgetKept => self.host.forget().await,
+            Command::Pause => {
+                if let Some(run) = &mut self.training {
+                    run.pause(self.host).await;
+                }
+            }
+            Command::Resume => {
+                if let Some(run) = &mut self.training {
+                    self.host.emit(run.go_on().into());
+                }
+            }
+            Command::StepOnce => {
+                if let Some(run) = &mut self.training {
+                    run.step_once(self.host, &self.place.device).await;
+                }
+            }
+            Command::ExportCheckpoint => match &self.training {
+                Some(run) => run.export_checkpoint(self.host).await,
+                None => self.fail(None, None, "There is no training that could be saved.".into()),
+            },
             Command::Stop => {
                 if let Some(run) = &mut self.training {
                     run.stop(self.host).await;
@@ -198,13 +247,6 @@ where
                 self.training = Some(run);
             }
             Err(message) => self.fail(None, None, message),
-        }
-    }
-
-    fn on_training(&mut self, change: impl FnOnce(&mut TrainingRun<A>) -> Event) {
-        if let Some(run) = &mut self.training {
-            let event = change(run);
-            self.host.emit(event.into());
         }
     }
 

@@ -6,7 +6,7 @@ use burn::tensor::backend::AutodiffBackend;
 use burn::tensor::{Tensor, TensorData};
 use web_time::Instant;
 
-use super::{Host, Inner, translation::Model};
+use super::{Host, Inner, advice::Advice, translation::Model};
 use crate::config::TrainConfig;
 use crate::data::{Sampler, UnpairedDataset};
 use crate::image::Picture;
@@ -23,6 +23,9 @@ const REPORT_SECONDS: f64 = 0.2;
 
 /// Steps between two reports at most, whatever the time.
 const REPORT_STEPS: usize = 20;
+
+/// Writing checkpoints takes at most one part in so many of the time.
+const CHECKPOINT_SHARE: f64 = 20.0;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
@@ -45,6 +48,11 @@ where
     pace: VecDeque<Instant>,
     reported: Option<Instant>,
     unreported: usize,
+    /// When it was last written down, and how many seconds that took.
+    saved: (Instant, f64),
+    /// Whether a step was made since it began or was resumed.
+    is_new: bool,
+    advice: Advice,
 }
 
 impl<A> TrainingRun<A>
@@ -80,7 +88,18 @@ where
 
     fn around(trainer: Trainer<A>, dataset: UnpairedDataset) -> Self {
         let sampler = Sampler::new(&trainer.config);
-        Self { trainer, dataset, sampler, state: State::Going, pace: VecDeque::new(), reported: None, unreported: 0 }
+        Self {
+            trainer,
+            dataset,
+            sampler,
+            state: State::Going,
+            pace: VecDeque::new(),
+            reported: None,
+            unreported: 0,
+            saved: (Instant::now(), 0.0),
+            is_new: true,
+            advice: Advice::default(),
+        }
     }
 
     /// The event that says it has begun.
@@ -100,12 +119,16 @@ where
         self.state == State::Going
     }
 
-    /// Pauses.
-    pub fn pause(&mut self) -> Event {
-        if self.state == State::Going {
+    /// Pauses, and writes the training down where checkpoints are wanted: many leave after a pause.
+    pub async fn pause<H: Host>(&mut self, host: &H) {
+        let was_going = self.state == State::Going;
+        if was_going {
             self.state = State::Paused;
         }
-        Event::Paused { step: self.trainer.step }
+        host.emit(Event::Paused { step: self.trainer.step }.into());
+        if was_going && self.is_kept(host) {
+            self.checkpoint(host).await;
+        }
     }
 
     /// Goes on after a pause.
@@ -117,6 +140,19 @@ where
         Event::Resumed { step: self.trainer.step }
     }
 
+    /// Makes one step of a paused training, shows what came of it, and pauses again.
+    pub async fn step_once<H: Host>(&mut self, host: &H, device: &A::Device) {
+        if self.state != State::Paused {
+            return;
+        }
+        self.reported = None;
+        self.advance(host, device).await;
+        if self.state == State::Paused {
+            self.preview(host, device).await;
+            host.emit(Event::Paused { step: self.trainer.step }.into());
+        }
+    }
+
     /// Ends it; the generators stay.
     pub async fn stop<H: Host>(&mut self, host: &H) {
         if self.state != State::Ended {
@@ -126,8 +162,7 @@ where
 
     async fn end<H: Host>(&mut self, trouble: Option<String>, host: &H) {
         self.state = State::Ended;
-        let config = &self.trainer.config;
-        if trouble.is_none() && config.checkpoint_every > 0 {
+        if trouble.is_none() && self.is_kept(host) {
             self.checkpoint(host).await;
         }
         host.emit(Event::Stopped { step: self.trainer.step, trouble }.into());
@@ -159,15 +194,41 @@ where
             Direction::AtoB => (&config.domain_a, &config.domain_b),
             Direction::BtoA => (&config.domain_b, &config.domain_a),
         };
-        let plain = |name: &str| name.replace(|c: char| !c.is_alphanumeric(), "-").to_lowercase();
         format!("{}-to-{}.safetensors", plain(from), plain(to))
     }
 
-    async fn checkpoint<H: Host>(&self, host: &H) {
+    async fn checkpoint<H: Host>(&mut self, host: &H) {
+        let before = Instant::now();
+        let event = Event::Checkpoint { step: self.trainer.step, config: self.trainer.config.clone() };
+        self.write(event, host).await;
+        self.saved = (Instant::now(), before.elapsed().as_secs_f64());
+    }
+
+    /// Sends out a checkpoint as a file for people.
+    pub async fn export_checkpoint<H: Host>(&self, host: &H) {
+        let TrainConfig { domain_a, domain_b, .. } = &self.trainer.config;
+        let file =
+            format!("{}-and-{}-step-{}.checkpoint.safetensors", plain(domain_a), plain(domain_b), self.trainer.step);
+        self.write(Event::CheckpointFile { file }, host).await;
+    }
+
+    async fn write<H: Host>(&self, event: Event, host: &H) {
         host.emit(match self.trainer.checkpoint().await {
-            Ok(bytes) => Envelope::with(Event::Checkpoint { step: self.trainer.step }, vec![bytes]),
+            Ok(bytes) => Envelope::with(event, vec![bytes]),
             Err(error) => Event::Failed { job: None, model: None, message: error.to_string() }.into(),
         });
+    }
+
+    /// Whether checkpoints are wanted at all.
+    fn is_kept<H: Host>(&self, host: &H) -> bool {
+        self.trainer.config.checkpoint_every > 0 || host.keeps_every() > 0
+    }
+
+    /// Whether the last checkpoint is older than wanted, and so old that the next one costs little beside it.
+    fn is_checkpoint_due<H: Host>(&self, host: &H) -> bool {
+        let (time, took) = self.saved;
+        let wanted = host.keeps_every();
+        wanted > 0 && time.elapsed().as_secs_f64() >= f64::from(wanted).max(CHECKPOINT_SHARE * took)
     }
 
     /// Makes one step and tells what there is to tell.
@@ -175,7 +236,7 @@ where
         if self.trainer.step >= self.trainer.config.steps {
             return self.end(None, host).await;
         }
-        if self.trainer.step == 0 {
+        if std::mem::take(&mut self.is_new) {
             self.preview(host, device).await;
         }
         let drawn = match self.sampler.draw(&self.dataset, self.trainer.step) {
@@ -188,15 +249,17 @@ where
         let rate = self.trainer.learning_rate();
         let losses = self.trainer.step(to_tensor(&drawn.a, device), to_tensor(&drawn.b, device));
         self.unreported += 1;
+        let config = &self.trainer.config;
+        let every = |period: u64| period > 0 && self.trainer.step.is_multiple_of(period);
+        let (preview, checkpoint) =
+            (every(config.preview_every), every(config.checkpoint_every) || self.is_checkpoint_due(host));
         let due = self.reported.is_none_or(|last| last.elapsed().as_secs_f64() >= REPORT_SECONDS);
-        if (due || self.unreported >= REPORT_STEPS)
+        // Losses that are no numbers end a training before it is written down over its last good state.
+        if (due || checkpoint || self.unreported >= REPORT_STEPS)
             && let Err(trouble) = self.report(losses, rate, host).await
         {
             return self.end(Some(trouble), host).await;
         }
-        let config = &self.trainer.config;
-        let every = |period: u64| period > 0 && self.trainer.step.is_multiple_of(period);
-        let (preview, checkpoint) = (every(config.preview_every), every(config.checkpoint_every));
         if preview {
             self.preview(host, device).await;
         }
@@ -225,6 +288,10 @@ where
         let epoch = ((step - 1) / self.dataset.epoch_length().max(1)) as u32 + 1;
         let steps_per_second = if seconds > 0.0 { (spanned as f64 / seconds) as f32 } else { 0.0 };
         host.emit(Event::Step { step, epoch, losses, learning_rate: rate, steps_per_second }.into());
+        let TrainConfig { lambda_cycle, domain_a, domain_b, .. } = &self.trainer.config;
+        if let Some(message) = self.advice.hear(&losses, *lambda_cycle, [domain_a, domain_b]) {
+            host.emit(Event::Advice { message }.into());
+        }
         Ok(())
     }
 
@@ -267,6 +334,11 @@ where
         }
         host.emit(Envelope::with(Event::Preview { step: self.trainer.step, cells }, buffers));
     }
+}
+
+/// A name as part of a file's.
+fn plain(name: &str) -> String {
+    name.replace(|c: char| !c.is_alphanumeric(), "-").to_lowercase()
 }
 
 fn open(data: TrainData, mut buffers: Vec<Vec<u8>>) -> Result<UnpairedDataset, String> {

@@ -1,6 +1,7 @@
 //! The browser worker: a [session](crate::session) behind `postMessage`.
 
 mod adapter;
+mod keeper;
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -9,9 +10,11 @@ use std::task::{Poll, Waker};
 use burn::backend::{Autodiff, Flex};
 use wasm_bindgen_futures::spawn_local;
 
+use keeper::Keeper;
+
 use crate::kernels;
 use crate::platform::{crew, worker_scope};
-use crate::protocol::{BackendName, Command, Envelope, Event};
+use crate::protocol::{BackendName, Command, Envelope, Event, TrainData};
 use crate::session::{End, Host, Inbox, Place, Session};
 use crate::translate::Budget;
 
@@ -25,10 +28,14 @@ const CPU_MAPS: f64 = 3.0;
 #[cfg(feature = "candle")]
 const CANDLE_MAPS: f64 = 4.0;
 
+/// A training in the page loses at most so much to a closed tab.
+const KEEP_SECONDS: u32 = 20;
+
 #[derive(Default)]
 struct Page {
     inbox: Inbox,
     waiting: RefCell<Option<Waker>>,
+    keeper: Keeper,
 }
 
 impl Page {
@@ -46,7 +53,12 @@ impl Host for Page {
     }
 
     fn emit(&self, event: Envelope<Event>) {
-        worker_scope::post(event);
+        match event.message {
+            Event::Checkpoint { step, config } => {
+                self.keeper.keep(step, config, event.buffers.into_iter().next().unwrap_or_default());
+            }
+            _ => worker_scope::post(event),
+        }
     }
 
     async fn breathe(&self) {
@@ -64,6 +76,22 @@ impl Host for Page {
         })
         .await
     }
+
+    fn keeps_every(&self) -> u32 {
+        KEEP_SECONDS
+    }
+
+    async fn begins(&self, data: &TrainData, buffers: &[Vec<u8>]) {
+        self.keeper.begins(data, buffers).await;
+    }
+
+    async fn kept(&self) -> Result<[Vec<u8>; 2], String> {
+        self.keeper.kept().await
+    }
+
+    async fn forget(&self) {
+        self.keeper.forget().await;
+    }
 }
 
 /// Starts the worker; it serves the page until it is terminated.
@@ -73,6 +101,8 @@ pub fn start() {
     let receiver = page.clone();
     worker_scope::set_on_command(move |command| receiver.receive(command), |seat| seat.serve(kernels::help));
     worker_scope::post(Event::Loaded);
+    let keeper = page.keeper.clone();
+    spawn_local(async move { keeper.announce().await });
     spawn_local(async move { serve(&page).await });
 }
 

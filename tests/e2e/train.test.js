@@ -5,27 +5,12 @@ import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, test } from "node:test";
-import { choose, done, file, go, heard, hears, listenIn, save, watchTimer } from "./support/app.js";
+import { choose, done, file, heard, hears, listenIn, save, setTraining, watchTimer } from "./support/app.js";
 import { host, launch, screenshot, visit } from "./support/browser.js";
 import { cyclegan } from "./support/paths.js";
 import { picture } from "./support/pictures.js";
 
 const [browser, server] = [await launch({ after }), await host({ after })];
-
-/** Sets a number of the advanced settings. */
-async function set(page, id, value) {
-  await page.evaluate(() => (document.querySelector("#advanced").open = true));
-  await page.fill(`#${id}`, String(value));
-  await page.locator(`#${id}`).blur();
-}
-
-async function quickTraining(page, steps) {
-  await hears(page, "Ready");
-  await go(page, "train");
-  await page.selectOption("#preset", "quick");
-  await set(page, "train-steps", steps);
-  await set(page, "train-preview", 10);
-}
 
 /** The generators' total of a `Step` event: what they minimise. */
 const total = ({ losses: l }) =>
@@ -34,7 +19,7 @@ const mean = (values) => values.reduce((a, b) => a + b, 0) / values.length;
 
 test("a training on the built-in data learns, pauses, resumes, stops, and its generators can be used", async (t) => {
   const { page, errors } = await visit(t, browser, `${server.url}?backend=flex`, { init: listenIn });
-  await quickTraining(page, 5000);
+  await setTraining(page, "quick", { steps: 5000, preview: 10 });
   const isFree = await watchTimer(page);
   await page.click("#train-start");
   await hears(page, "TrainingStarted");
@@ -79,7 +64,7 @@ test("a training on the built-in data learns, pauses, resumes, stops, and its ge
 
 test("a training on the visitor's own piles, one file of them broken", async (t) => {
   const { page, errors } = await visit(t, browser, `${server.url}?backend=flex`, { init: listenIn });
-  await quickTraining(page, 6);
+  await setTraining(page, "quick", { steps: 6, preview: 10 });
   await page.check("#source-own");
   const pile = (name, count, size) =>
     Array.from({ length: count }, (_, i) => file(`${name}${i}.png`, picture(size + i, size)));
@@ -97,7 +82,7 @@ test("a training on the visitor's own piles, one file of them broken", async (t)
 
 test("training steps are made on WebGPU, too", async (t) => {
   const { page, errors } = await visit(t, browser, `${server.url}?backend=wgpu`, { init: listenIn });
-  await quickTraining(page, 2);
+  await setTraining(page, "quick", { steps: 2, preview: 10 });
   const isFree = await watchTimer(page);
   await page.click("#train-start");
   const stopped = await hears(page, "Stopped", { timeout: 300_000 });

@@ -247,16 +247,38 @@ impl State {
                 if let Some(config) = self.training.gathered(matches!(data, TrainData::Zip { .. })) {
                     // The generators of the training before are gone once this one begins.
                     self.forget_trained();
-                    effects.push(Effect::Send(Envelope::with(Command::Train { config, data }, buffers)));
+                    effects.push(Effect::Send(match self.training.imported.take() {
+                        Some(imported) => {
+                            let checkpoint = Rc::unwrap_or_clone(imported.bytes);
+                            let command = Command::ResumeTraining { steps: Some(config.steps), data };
+                            Envelope::with(command, std::iter::once(checkpoint).chain(buffers).collect())
+                        }
+                        None => Envelope::with(Command::Train { config, data }, buffers),
+                    }));
                 }
             }
             Train::Pause => effects.push(Effect::Send(Command::Pause.into())),
+            Train::StepOnce => effects.push(Effect::Send(Command::StepOnce.into())),
             Train::Resume => effects.push(Effect::Send(Command::Resume.into())),
             Train::Stop => {
                 if self.training.stop() {
                     effects.push(Effect::Send(Command::Stop.into()));
                 }
             }
+            Train::GoOn => {
+                if !self.training.phase.is_active() && self.training.go_on() {
+                    self.wake_worker(effects);
+                    self.forget_trained();
+                    effects.push(Effect::Send(Command::ResumeKept.into()));
+                }
+            }
+            Train::Import { file, bytes } => {
+                if let Err(trouble) = self.training.import(file, bytes) {
+                    self.tell(trouble, true);
+                }
+            }
+            Train::Forget => effects.push(Effect::Send(Command::ForgetKept.into())),
+            Train::SaveAll => effects.push(Effect::Send(Command::ExportCheckpoint.into())),
             Train::Save(direction) => effects.push(Effect::Send(Command::Export { direction }.into())),
             Train::Use(direction) => {
                 let (a, b) = (self.training.config.domain_a.clone(), self.training.config.domain_b.clone());

@@ -7,6 +7,7 @@ use crate::{
     protocol::{Event, Input, ModelInfo, WeightFormat},
 };
 
+mod kept;
 mod live;
 mod queue;
 

@@ -4,7 +4,7 @@ use super::{Effect, Frame, Job, Stage, State, Step, Worker, translations::shrunk
 use crate::{
     page::{
         models::{Model, Status},
-        training::Phase,
+        training::{Message as Train, Phase},
     },
     protocol::{BackendName, Command, Envelope, Event},
 };
@@ -77,11 +77,18 @@ impl State {
             }
             Event::Packed { count } => self.packed(count, effects),
             Event::Zip => self.zipped(buffers.into_iter().next().unwrap_or_default(), effects),
-            Event::Weights { file, .. } => {
+            Event::Weights { file, .. } | Event::CheckpointFile { file } => {
                 if let Some(bytes) = buffers.into_iter().next() {
                     effects.push(Effect::SaveFile { name: file, bytes });
                 }
             }
+            Event::Kept { training } => {
+                if self.training.keeps(training) {
+                    self.train(Train::GoOn, effects);
+                }
+            }
+            Event::NotKept { message } => self.tell(message, true),
+            Event::Advice { message } => self.tell(message, false),
             event => self.training.hear(event, buffers),
         }
     }

@@ -1,14 +1,19 @@
 //! The Train place as plain data: the settings, how far the training is, its losses and previews.
 
 mod field;
+mod imported;
 
 use super::history::History;
 use crate::{
     config::TrainConfig,
-    protocol::{Direction, Event, PreviewCell, TrainData},
+    protocol::{Direction, Event, KeptTraining, PreviewCell, TrainData},
 };
 
+/// Bytes that previews may take.
+const PREVIEW_BYTES: usize = 96 << 20;
+
 pub use field::Field;
+pub use imported::Imported;
 
 /// Where the two piles come from.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -85,10 +90,29 @@ pub enum Message {
     Gathered(Result<(TrainData, Vec<Vec<u8>>), String>),
     /// Rest after the step under way.
     Pause,
+    /// Make one step of a paused training.
+    StepOnce,
     /// Go on.
     Resume,
+    /// Look at the previews of a step: a place in [`Training::previews`].
+    Look(usize),
     /// End.
     Stop,
+    /// Go on with the training that is kept on this machine.
+    GoOn,
+    /// Delete it.
+    Forget,
+    /// A checkpoint file is given, to go on with at the next start.
+    Import {
+        /// Its name.
+        file: String,
+        /// Its bytes.
+        bytes: Vec<u8>,
+    },
+    /// Take it back.
+    Unimport,
+    /// Save the whole training as a checkpoint file.
+    SaveAll,
     /// Save a generator as a weight file.
     Save(Direction),
     /// Use a generator in the other place.
@@ -146,10 +170,20 @@ pub struct Training {
     pub history: History,
     /// How much the curves are smoothed, 0 to 1.
     pub smoothing: f64,
-    /// The latest previews.
-    pub preview: Preview,
+    /// The previews so far, oldest first; thinned out when they grow too many.
+    pub previews: Vec<Preview>,
+    /// Which of them is looked at; `None` for the latest.
+    pub looked_at: Option<usize>,
     /// Pictures that could not be used: name and reason.
     pub skipped: Vec<(String, String)>,
+    /// The training that this machine keeps.
+    pub kept: Option<KeptTraining>,
+    /// The checkpoint file that the next start goes on with.
+    pub imported: Option<Imported>,
+    /// Whether to go on by itself as soon as the new worker says what is kept.
+    is_orphaned: bool,
+    /// Where it last went on by itself: not twice from the same step.
+    revived_at: Option<u64>,
 }
 
 impl Default for Training {
@@ -168,13 +202,39 @@ impl Default for Training {
             learning_rate: 0.0,
             history: History::default(),
             smoothing: 0.8,
-            preview: Preview::default(),
+            previews: Vec::new(),
+            looked_at: None,
             skipped: Vec::new(),
+            kept: None,
+            imported: None,
+            is_orphaned: false,
+            revived_at: None,
         }
     }
 }
 
 impl Training {
+    /// The previews on the screen.
+    pub fn preview(&self) -> Option<&Preview> {
+        self.looked_at.and_then(|place| self.previews.get(place)).or(self.previews.last())
+    }
+
+    /// Takes in the latest previews. Every other old one goes when they take too much memory.
+    fn show(&mut self, preview: Preview) {
+        self.previews.retain(|old| old.step < preview.step);
+        self.previews.push(preview);
+        let bytes: usize = self.previews.iter().flat_map(|preview| &preview.pixels).map(Vec::len).sum();
+        if bytes > PREVIEW_BYTES && self.previews.len() > 3 {
+            let looked_at = self.preview().map(|preview| preview.step);
+            let last = self.previews.len() - 1;
+            let mut place = 0..;
+            self.previews.retain(|_| place.next().is_some_and(|place| place % 2 == 0 || place == last));
+            if self.looked_at.is_some() {
+                self.looked_at = self.previews.iter().position(|preview| Some(preview.step) >= looked_at);
+            }
+        }
+    }
+
     /// Why it cannot start, in one sentence.
     pub fn missing(&self) -> Option<&'static str> {
         match (self.source, &self.zip, self.piles) {
@@ -216,7 +276,7 @@ impl Training {
         self.phase = Phase::Gathering { done: 0, total: None };
         (self.step, self.epoch, self.steps_per_second) = (0, 0, 0.0);
         self.history = History::default();
-        self.preview = Preview::default();
+        (self.previews, self.looked_at) = (Vec::new(), None);
         self.skipped.clear();
         self.begun = Begun::default();
     }
@@ -225,6 +285,10 @@ impl Training {
     pub fn gathered(&mut self, is_zip: bool) -> Option<TrainConfig> {
         if !matches!(self.phase, Phase::Gathering { .. }) {
             return None;
+        }
+        self.phase = Phase::Starting;
+        if self.imported.is_some() {
+            return Some(self.config.clone());
         }
         let [a, b] = self.next_domains().map(String::from);
         let data = match (self.source, is_zip) {
@@ -235,7 +299,6 @@ impl Training {
         let licence = if self.source == Source::BuiltIn { "MIT" } else { "" };
         (self.config.data, self.config.licence) = (data.into(), licence.into());
         (self.config.domain_a, self.config.domain_b) = (a, b);
-        self.phase = Phase::Starting;
         Some(self.config.clone())
     }
 
@@ -254,6 +317,40 @@ impl Training {
         }
     }
 
+    /// Goes on with what is kept; whether there is anything.
+    pub fn go_on(&mut self) -> bool {
+        let Some(kept) = &self.kept else { return false };
+        let config = kept.config.clone();
+        self.prepare();
+        (self.config, self.phase) = (config, Phase::Starting);
+        true
+    }
+
+    /// What this machine keeps has changed; whether a training that lost its worker goes on from there.
+    pub fn keeps(&mut self, kept: Option<KeptTraining>) -> bool {
+        self.kept = kept;
+        let step = self.kept.as_ref().map(|kept| kept.step);
+        let goes_on = std::mem::take(&mut self.is_orphaned) && step.is_some() && step != self.revived_at;
+        if goes_on {
+            self.revived_at = step;
+        }
+        goes_on
+    }
+
+    /// Takes a checkpoint file for the next start.
+    ///
+    /// # Errors
+    /// A sentence, when it is none, or when a training is under way.
+    pub fn import(&mut self, file: String, bytes: Vec<u8>) -> Result<(), String> {
+        if self.phase.is_active() {
+            return Err(["Stop the training first, then give ", &file, " again."].concat());
+        }
+        let imported = Imported::new(file, bytes)?;
+        self.config = imported.config.clone();
+        self.imported = Some(imported);
+        Ok(())
+    }
+
     /// It did not work.
     pub fn fail(&mut self, trouble: String) {
         self.phase = Phase::Ended { trouble: Some(trouble) };
@@ -262,6 +359,7 @@ impl Training {
     /// The worker is gone, and the networks with it.
     pub fn worker_gone(&mut self, trouble: &str) {
         if self.phase.is_active() {
+            self.is_orphaned = self.phase == Phase::Running;
             self.fail(trouble.into());
         }
         self.step = 0;
@@ -297,12 +395,19 @@ impl Training {
                 }
             }
             Message::Gathered(Err(trouble)) => self.fail(trouble),
+            Message::Unimport => self.imported = None,
+            Message::Look(place) => self.looked_at = Some(place).filter(|place| place + 1 < self.previews.len()),
             // These need the worker: `State::update` sees to them.
             Message::Gathered(Ok(_))
             | Message::Start
             | Message::Pause
             | Message::Resume
+            | Message::StepOnce
             | Message::Stop
+            | Message::GoOn
+            | Message::Forget
+            | Message::SaveAll
+            | Message::Import { .. }
             | Message::Save(_)
             | Message::Use(_) => {}
         }
@@ -325,7 +430,7 @@ impl Training {
                 (self.learning_rate, self.steps_per_second) = (learning_rate, steps_per_second);
                 self.history.push(step, &losses);
             }
-            Event::Preview { step, cells } => self.preview = Preview { step, cells, pixels: buffers },
+            Event::Preview { step, cells } => self.show(Preview { step, cells, pixels: buffers }),
             Event::Paused { step } => {
                 self.step = step;
                 if self.phase == Phase::Running {

@@ -113,6 +113,18 @@ export async function go(page, place) {
   await page.locator(`#place-${place}`).waitFor();
 }
 
+/** The Train place, ready to start: a preset, and numbers of the advanced settings by their ids' endings. */
+export async function setTraining(page, preset, numbers) {
+  await hears(page, "Ready");
+  await go(page, "train");
+  await page.selectOption("#preset", preset);
+  await page.evaluate(() => (document.querySelector("#advanced").open = true));
+  for (const [name, value] of Object.entries(numbers)) {
+    await page.fill(`#train-${name}`, String(value));
+    await page.locator(`#train-${name}`).blur();
+  }
+}
+
 /** Notes the longest time between two ticks of a 50 ms timer. */
 const tick = (page) =>
   page.evaluate(() => {
