@@ -6,6 +6,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use crate::protocol::{Command, Envelope, Event};
 use crate::session::{Host, Inbox};
 
+/// A training loses at most so much to a power cut, however slow its steps are.
+const KEEP_SECONDS: u32 = 300;
+
 /// Set by Ctrl-C; see [`Console::interruptible`].
 static INTERRUPTED: AtomicBool = AtomicBool::new(false);
 
@@ -45,6 +48,10 @@ impl<'a> Console<'a> {
 }
 
 impl Host for Console<'_> {
+    fn keeps_every(&self) -> u32 {
+        KEEP_SECONDS
+    }
+
     fn inbox(&self) -> &Inbox {
         &self.inbox
     }

@@ -335,7 +335,7 @@ fn show_kept(training: &Training) {
         [&way, ", step ", &format::grouped(step), " of ", &format::grouped(config.steps)].concat()
     };
     let kept = training.kept.as_ref().filter(|_| !is_active);
-    dom::show(&dom::html("kept"), kept.is_some());
+    dom::show(&dom::html("kept-training"), kept.is_some());
     if let Some(kept) = kept {
         let seconds = (js_sys::Date::now() - kept.time) / 1000.0;
         let ago = if seconds < 60.0 { "now".into() } else { [&format::duration(seconds), " ago"].concat() };

@@ -1,5 +1,6 @@
 //! The browser worker: a [session](crate::session) behind `postMessage`.
 
+#[cfg(feature = "wgpu")]
 mod adapter;
 mod keeper;
 
@@ -101,8 +102,6 @@ pub fn start() {
     let receiver = page.clone();
     worker_scope::set_on_command(move |command| receiver.receive(command), |seat| seat.serve(kernels::help));
     worker_scope::post(Event::Loaded);
-    let keeper = page.keeper.clone();
-    spawn_local(async move { keeper.announce().await });
     spawn_local(async move { serve(&page).await });
 }
 
@@ -112,6 +111,9 @@ async fn serve(page: &Page) {
         let Some(first) = page.inbox.take() else { continue };
         match first.message {
             Command::Start { backend } => {
+                // Not before: a helper of the crew is never started, and has nothing to tell.
+                let keeper = page.keeper.clone();
+                spawn_local(async move { keeper.announce().await });
                 asked = backend;
                 break;
             }

@@ -65,7 +65,7 @@ for (const { name, preset = "quick", backend = "flex", steps, own, tiny = {} } o
 
     await go(page, "train");
     await page.click("#kept-forget");
-    await page.locator("#kept").waitFor({ state: "hidden" });
+    await page.locator("#kept-training").waitFor({ state: "hidden" });
     await page.reload();
     assert.equal((await hears(page, "Kept")).training, null);
     assert.deepEqual(errors, []);
@@ -86,9 +86,10 @@ test("a tab closed at twenty random moments never leaves a training that cannot 
     const page = await tab(context);
     const { training } = await hears(page, "Kept");
     assert.ok(training.step >= reached, `step ${training.step} after ${reached}`);
-    reached = training.step;
     await page.click("#kept-go-on");
-    assert.equal((await hears(page, "TrainingStarted")).step, reached);
+    // The tab before may have written down some more before it was gone.
+    reached = (await hears(page, "TrainingStarted")).step;
+    assert.ok(reached >= training.step);
     await hears(page, "Step", { step: reached + 1 });
     // A pause writes the training down at once: most of these moments fall into that.
     await page.click("#train-pause");
