@@ -51,6 +51,8 @@ pub struct TrainConfig {
     pub preview_every: u64,
     /// A checkpoint every so many steps; 0 for none.
     pub checkpoint_every: u64,
+    /// The generators are measured on held-out pictures every so many steps; 0 for never.
+    pub evaluate_every: u64,
 }
 
 impl Default for TrainConfig {
@@ -77,6 +79,7 @@ impl Default for TrainConfig {
             seed: 0,
             preview_every: 200,
             checkpoint_every: 0,
+            evaluate_every: 0,
         }
     }
 }

@@ -15,6 +15,7 @@ pub mod loss;
 pub mod model;
 pub mod page;
 pub mod platform;
+pub mod protobuf;
 pub mod protocol;
 pub mod random;
 pub mod schedule;

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 /// The rooms, by floor. Sideways is allowed but on the top floor, whose rooms never know each other.
 const FLOORS: [&[&str]; 6] = [
-    &["kernels", "protocol", "platform", "config", "random", "error"],
+    &["kernels", "protocol", "platform", "config", "random", "error", "protobuf"],
     &["model", "image"],
     &["loss", "image_pool", "schedule", "augment", "data", "weights"],
     &["training", "translate", "evaluate"],

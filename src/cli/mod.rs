@@ -8,7 +8,9 @@ mod convert;
 mod evaluate;
 mod info;
 mod model_file;
+mod report;
 mod sheet;
+mod tensorboard;
 mod train;
 mod translate;
 
@@ -45,6 +47,7 @@ enum Command {
     Info(info::Arguments),
     Convert(convert::Arguments),
     Evaluate(evaluate::Arguments),
+    Report(report::Arguments),
 }
 
 /// How a run ended.
@@ -76,5 +79,6 @@ pub fn run(serve: Serve) -> Result<ExitStatus> {
         Command::Info(arguments) => info::run(&arguments),
         Command::Convert(arguments) => convert::run(&arguments),
         Command::Evaluate(arguments) => evaluate::run(&arguments, serve),
+        Command::Report(arguments) => report::run(&arguments),
     }
 }

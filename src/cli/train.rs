@@ -5,12 +5,14 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use indicatif::{ProgressBar, ProgressStyle};
 
+use super::report;
 use super::sheet::{Rows, sheet};
+use super::tensorboard::EventFile;
 use super::translate::write_whole;
 use super::{Choice, Console, ExitStatus, Serve};
 use crate::config::TrainConfig;
 use crate::image::Picture;
-use crate::protocol::{Command, Direction, Envelope, Event, PreviewCell, TrainData};
+use crate::protocol::{Command, Direction, Envelope, Event, PreviewCell, Quality, TrainData};
 
 /// Name of the checkpoint inside a run's folder.
 const CHECKPOINT: &str = "checkpoint.safetensors";
@@ -88,6 +90,10 @@ pub struct Arguments {
     /// A checkpoint every so many steps.
     #[arg(long, default_value_t = 500)]
     checkpoint_every: u64,
+    /// Measure the generators on held-out pictures every so many steps, and keep the best (best-*.safetensors); 0 for
+    /// never.
+    #[arg(long, default_value_t = 1000)]
+    evaluate_every: u64,
 }
 
 impl Arguments {
@@ -119,6 +125,7 @@ impl Arguments {
         set(&mut config.licence, &self.licence);
         set(&mut config.preview_every, &self.preview_every);
         config.checkpoint_every = self.checkpoint_every;
+        config.evaluate_every = self.evaluate_every;
         match self.domains.as_deref() {
             None => {}
             Some([a, b]) => (config.domain_a, config.domain_b) = (a.clone(), b.clone()),
@@ -172,6 +179,12 @@ pub fn run(arguments: Arguments, serve: Serve) -> Result<ExitStatus> {
     serve(arguments.backend, &console)?;
     drop(console);
     recorder.bar.finish_and_clear();
+    let page = out.join("report.html");
+    match report::write(&out, &page) {
+        Ok(()) => println!("{}", page.display()),
+        // A training that ended before its first step has nothing to report.
+        Err(error) => eprintln!("there is no report: {error:#}"),
+    }
     match recorder.trouble {
         Some(message) => bail!(message),
         None => Ok(ExitStatus::Done),
@@ -191,6 +204,7 @@ fn epoch_length(data: &TrainData, buffers: &[Vec<u8>]) -> Result<u64> {
 struct Recorder {
     out: PathBuf,
     metrics: std::io::LineWriter<std::fs::File>,
+    tensorboard: EventFile,
     bar: ProgressBar,
     steps: u64,
     trouble: Option<String>,
@@ -208,6 +222,7 @@ impl Recorder {
         Ok(Self {
             out: out.to_owned(),
             metrics: std::io::LineWriter::new(metrics),
+            tensorboard: EventFile::create(out).with_context(|| format!("cannot write into {}", out.display()))?,
             plain: bar.is_hidden(),
             bar,
             steps: 0,
@@ -245,6 +260,19 @@ impl Recorder {
                 });
                 std::io::Write::write_all(&mut self.metrics, format!("{line}\n").as_bytes())
                     .context("cannot write metrics.jsonl")?;
+                let scalars = [
+                    ("adversarial/a_to_b", losses.adversarial_ab),
+                    ("adversarial/b_to_a", losses.adversarial_ba),
+                    ("cycle/a", losses.cycle_a),
+                    ("cycle/b", losses.cycle_b),
+                    ("identity/a", losses.identity_a),
+                    ("identity/b", losses.identity_b),
+                    ("discriminator/a", losses.discriminator_a),
+                    ("discriminator/b", losses.discriminator_b),
+                    ("learning_rate", learning_rate as f32),
+                    ("steps_per_second", steps_per_second),
+                ];
+                self.tensorboard.scalars(step, &scalars).context("cannot write the TensorBoard file")?;
                 let message = format!(
                     "epoch {epoch}  generators {:.3}  discriminators {:.3}  {steps_per_second:.2} steps/s",
                     losses.generators(),
@@ -261,7 +289,33 @@ impl Recorder {
             Event::ImageSkipped { file, reason } => self.say(&format!("skipped {file}: {reason}")),
             Event::Preview { step, cells } => {
                 let sheet = contact_sheet(&cells, envelope.buffers);
-                write_whole(&self.out.join(format!("preview-{step:07}.png")), &sheet.encode_png()?)?;
+                let png = sheet.encode_png()?;
+                self.tensorboard.picture(step, "preview", [sheet.width, sheet.height], &png)?;
+                write_whole(&self.out.join(format!("preview-{step:07}.png")), &png)?;
+            }
+            Event::Measured { step, quality, files, .. } => {
+                let line = serde_json::json!({ "step": step, "quality": quality });
+                std::io::Write::write_all(&mut self.metrics, format!("{line}\n").as_bytes())
+                    .context("cannot write metrics.jsonl")?;
+                let Quality { cycle_ssim, distance, paired_ssim } = quality;
+                let both = |name: &str, [ab, ba]: [f32; 2]| format!("{name} {ab:.3} / {ba:.3}");
+                let mut parts = vec![both("cycle SSIM", cycle_ssim), both("patch distance", distance)];
+                let mut scalars = vec![
+                    ("held_out/cycle_ssim_a", cycle_ssim[0]),
+                    ("held_out/cycle_ssim_b", cycle_ssim[1]),
+                    ("held_out/distance_a_to_b", distance[0]),
+                    ("held_out/distance_b_to_a", distance[1]),
+                ];
+                if let Some(paired) = paired_ssim {
+                    parts.push(both("paired SSIM", paired));
+                    scalars.extend([("held_out/paired_a_to_b", paired[0]), ("held_out/paired_b_to_a", paired[1])]);
+                }
+                self.tensorboard.scalars(step, &scalars)?;
+                let is_best = if envelope.buffers.is_empty() { "" } else { ", the best so far" };
+                self.say(&format!("step {step}, held-out pictures: {}{is_best}", parts.join(", ")));
+                for (file, bytes) in files.iter().zip(&envelope.buffers) {
+                    write_whole(&self.out.join(file), bytes)?;
+                }
             }
             Event::Checkpoint { .. } => {
                 let bytes = envelope.buffers.first().map_or(&[][..], Vec::as_slice);

@@ -77,6 +77,17 @@ pub struct KeptTraining {
     pub bytes: u64,
 }
 
+/// How good the generators are, on pictures that the training never sees. Each `[A to B, B to A]`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Quality {
+    /// Structural similarity of a picture to itself after going there and back.
+    pub cycle_ssim: [f32; 2],
+    /// Patch sliced Wasserstein distance of translations to real pictures.
+    pub distance: [f32; 2],
+    /// Structural similarity of translations to their counterparts, where the data has pairs.
+    pub paired_ssim: Option<[f32; 2]>,
+}
+
 /// Which part of a translation is under way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Stage {
@@ -224,6 +235,17 @@ pub enum Event {
         learning_rate: f64,
         /// Steps a second, smoothed.
         steps_per_second: f32,
+    },
+    /// The generators were measured on held-out pictures.
+    Measured {
+        /// Steps made so far.
+        step: u64,
+        /// How good they are.
+        quality: Quality,
+        /// Whether they were never better (by the mean distance): then their weight files are the buffers, A to B first.
+        is_best: bool,
+        /// Suggested names of the files.
+        files: [String; 2],
     },
     /// What the losses say about the training, when there is trouble.
     Advice {

@@ -10,7 +10,7 @@ mod event;
 use serde::{Deserialize, Serialize};
 
 pub use command::{Command, Input, TRAINED_A_TO_B, TRAINED_B_TO_A, TrainData};
-pub use event::{Event, KeptTraining, Losses, ModelInfo, PreviewCell, Stage};
+pub use event::{Event, KeptTraining, Losses, ModelInfo, PreviewCell, Quality, Stage};
 
 /// A message and the byte buffers that travel with it.
 #[derive(Clone, Debug, PartialEq)]

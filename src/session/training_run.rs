@@ -9,9 +9,10 @@ use web_time::Instant;
 use super::{Host, Inner, advice::Advice, translation::Model};
 use crate::config::TrainConfig;
 use crate::data::{Sampler, UnpairedDataset};
+use crate::evaluate;
 use crate::image::Picture;
 use crate::kernels::Kernels;
-use crate::protocol::{Direction, Envelope, Event, PreviewCell, TrainData};
+use crate::protocol::{Direction, Envelope, Event, PreviewCell, Quality, TrainData};
 use crate::training::{StepLosses, Trainer};
 use crate::weights::Storage;
 
@@ -23,6 +24,9 @@ const REPORT_SECONDS: f64 = 0.2;
 
 /// Steps between two reports at most, whatever the time.
 const REPORT_STEPS: usize = 20;
+
+/// Pictures of each domain that the generators are measured on.
+const MEASURED: usize = 24;
 
 /// Writing checkpoints takes at most one part in so many of the time.
 const CHECKPOINT_SHARE: f64 = 20.0;
@@ -53,6 +57,8 @@ where
     /// Whether a step was made since it began or was resumed.
     is_new: bool,
     advice: Advice,
+    /// The smallest mean distance measured.
+    best: Option<f32>,
 }
 
 impl<A> TrainingRun<A>
@@ -99,6 +105,7 @@ where
             saved: (Instant::now(), 0.0),
             is_new: true,
             advice: Advice::default(),
+            best: None,
         }
     }
 
@@ -204,6 +211,57 @@ where
         self.saved = (Instant::now(), before.elapsed().as_secs_f64());
     }
 
+    /// Measures the generators on held-out pictures, where there are any.
+    async fn measure<H: Host>(&mut self, host: &H, device: &A::Device) -> Result<(), String> {
+        let held_out = HeldOut::of(&self.dataset, self.trainer.config.size);
+        if held_out.a.is_empty() || held_out.b.is_empty() {
+            return Ok(());
+        }
+        let lost = || "The device was lost while the generators were measured.".to_string();
+        let generators = self.trainer.frozen_generators();
+        let sides = [
+            (&held_out.a, &held_out.b, &generators.ab, &generators.ba),
+            (&held_out.b, &held_out.a, &generators.ba, &generators.ab),
+        ];
+        let mut quality = Quality::default();
+        let mut paired = [0.0; 2];
+        for (side, (pictures, others, there, back)) in sides.into_iter().enumerate() {
+            let mut fakes = Vec::new();
+            let mut cycle = 0.0;
+            for real in pictures {
+                let fake = there.forward(to_tensor(real, device));
+                let rec = to_picture(back.forward(fake.clone())).await.ok_or_else(lost)?;
+                fakes.push(to_picture(fake).await.ok_or_else(lost)?);
+                cycle += evaluate::ssim(real, &rec).map_err(|error| error.to_string())?;
+                host.breathe().await;
+            }
+            let distance = evaluate::sliced_wasserstein(&fakes, others, 0).map_err(|error| error.to_string())?;
+            if held_out.is_paired {
+                for (fake, other) in fakes.iter().zip(others) {
+                    paired[side] +=
+                        evaluate::ssim(fake, other).map_err(|error| error.to_string())? / fakes.len() as f64;
+                }
+            }
+            (quality.cycle_ssim[side], quality.distance[side]) = ((cycle / fakes.len() as f64) as f32, distance as f32);
+        }
+        quality.paired_ssim = held_out.is_paired.then_some(paired.map(|mean| mean as f32));
+        let mean = quality.distance.iter().sum::<f32>() / 2.0;
+        let is_best = self.best.is_none_or(|best| mean < best);
+        let directions = [Direction::AtoB, Direction::BtoA];
+        let mut buffers = Vec::new();
+        if is_best {
+            self.best = Some(mean);
+            for direction in directions {
+                let file = self.trainer.weights(direction).await.map_err(|error| error.to_string())?;
+                buffers.push(file.write(Storage::F32).map_err(|error| error.to_string())?);
+            }
+        }
+        let files = directions.map(|direction| format!("best-{}", self.file_name(direction)));
+        let event = Event::Measured { step: self.trainer.step, quality, is_best, files };
+        host.emit(Envelope::with(event, buffers));
+        Ok(())
+    }
+
     /// Sends out a checkpoint as a file for people.
     pub async fn export_checkpoint<H: Host>(&self, host: &H) {
         let TrainConfig { domain_a, domain_b, .. } = &self.trainer.config;
@@ -251,6 +309,7 @@ where
         self.unreported += 1;
         let config = &self.trainer.config;
         let every = |period: u64| period > 0 && self.trainer.step.is_multiple_of(period);
+        let measure = every(config.evaluate_every);
         let (preview, checkpoint) =
             (every(config.preview_every), every(config.checkpoint_every) || self.is_checkpoint_due(host));
         let due = self.reported.is_none_or(|last| last.elapsed().as_secs_f64() >= REPORT_SECONDS);
@@ -262,6 +321,9 @@ where
         }
         if preview {
             self.preview(host, device).await;
+        }
+        if measure && let Err(trouble) = self.measure(host, device).await {
+            return self.end(Some(trouble), host).await;
         }
         if checkpoint {
             self.checkpoint(host).await;
@@ -333,6 +395,28 @@ where
             }
         }
         host.emit(Envelope::with(Event::Preview { step: self.trainer.step, cells }, buffers));
+    }
+}
+
+/// What is measured with: held-out pictures, and for each the real one that its translation should be, if there is one.
+struct HeldOut {
+    a: Vec<Picture>,
+    b: Vec<Picture>,
+    is_paired: bool,
+}
+
+impl HeldOut {
+    fn of(dataset: &UnpairedDataset, size: u32) -> Self {
+        let pairs = dataset.test_pairs();
+        let is_paired = pairs.len() >= 2;
+        let read = |source: &crate::data::Source| Some(source.picture().ok()?.resize(size, size));
+        if is_paired {
+            let both = pairs.into_iter().filter_map(|(a, b)| Some((read(a)?, read(b)?)));
+            let (a, b) = both.take(MEASURED).unzip();
+            return Self { a, b, is_paired };
+        }
+        let some = |pile: &[crate::data::Source]| pile.iter().filter_map(read).take(MEASURED).collect();
+        Self { a: some(&dataset.test_a), b: some(&dataset.test_b), is_paired }
     }
 }
 

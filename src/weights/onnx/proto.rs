@@ -1,65 +1,13 @@
 //! The messages of `onnx.proto` (<https://github.com/onnx/onnx/blob/main/onnx/onnx.proto>) that a
 //! generator's graph needs. The numbers of the fields are the format.
 
-use quick_protobuf::Writer;
+pub use crate::protobuf::Message;
 
 /// Types of values.
 pub mod data_type {
     pub const FLOAT: i64 = 1;
     pub const INT64: i64 = 7;
     pub const FLOAT16: i64 = 10;
-}
-
-/// How a field's value is laid out: the lower three bits of its tag.
-const VARINT: u32 = 0;
-const LENGTH_DELIMITED: u32 = 2;
-const FIXED32: u32 = 5;
-
-/// A message under construction.
-#[derive(Clone, Default)]
-pub struct Message(pub Vec<u8>);
-
-impl Message {
-    fn writer(&mut self) -> Writer<&mut Vec<u8>> {
-        Writer::new(&mut self.0)
-    }
-
-    pub fn int(mut self, field: u32, value: i64) -> Self {
-        // Here and below: writing into memory does not fail.
-        let _ = self.writer().write_with_tag(field << 3 | VARINT, |writer| writer.write_int64(value));
-        self
-    }
-
-    pub fn ints(self, field: u32, values: impl IntoIterator<Item = i64>) -> Self {
-        values.into_iter().fold(self, |message, value| message.int(field, value))
-    }
-
-    pub fn float(mut self, field: u32, value: f32) -> Self {
-        let _ = self.writer().write_with_tag(field << 3 | FIXED32, |writer| writer.write_float(value));
-        self
-    }
-
-    pub fn bytes(mut self, field: u32, value: &[u8]) -> Self {
-        self.push(field, value);
-        self
-    }
-
-    pub fn text(self, field: u32, value: &str) -> Self {
-        self.bytes(field, value.as_bytes())
-    }
-
-    pub fn texts(self, field: u32, values: &[String]) -> Self {
-        values.iter().fold(self, |message, value| message.text(field, value))
-    }
-
-    pub fn message(self, field: u32, value: Self) -> Self {
-        self.bytes(field, &value.0)
-    }
-
-    /// As [`Self::bytes`], in place.
-    pub fn push(&mut self, field: u32, value: &[u8]) {
-        let _ = self.writer().write_with_tag(field << 3 | LENGTH_DELIMITED, |writer| writer.write_bytes(value));
-    }
 }
 
 /// A `ModelProto` for the default operators of version `opset`.
