@@ -98,10 +98,47 @@ fn train_resume_translate_evaluate() {
     let read = |file| Picture::decode(&std::fs::read(path.join(file)).expect("written")).expect("a picture");
     assert!(read("candle.png").mean_absolute_error(&read("flex.png")) < 0.1, "backends agree");
 
-    let scores = cyclegan(&["evaluate", "--model", model, "--data", "data", "--json", "--grid", "grid.png"], path);
-    let scores: serde_json::Value = serde_json::from_str(&ends_with(&scores, 0).0).expect("JSON");
-    assert_eq!(scores["pairs"].as_u64(), Some(2));
-    assert!(path.join("grid.png").exists());
+    let back = "run/night-to-day.safetensors";
+    let both = ["evaluate", "--model", model, "--back", back, "--data", "data"];
+    let evaluated = |more: &[&str]| ends_with(&cyclegan(&[&both[..], more].concat(), path), 0).0;
+    let scores = evaluated(&["--json", "--grid", "grid.png"]);
+    assert_eq!(scores, evaluated(&["--json"]), "the same each time");
+    let scores: serde_json::Value = serde_json::from_str(&scores).expect("JSON");
+    assert_eq!((scores["inputs"].as_u64(), scores["max_side"].as_u64()), (Some(2), Some(32)), "{scores}");
+    for part in ["/paired/translated", "/paired/doing_nothing", "/cycle", "/identity"] {
+        assert_eq!(scores.pointer(part).and_then(|part| part["pictures"].as_u64()), Some(2), "{part} of {scores}");
+    }
+    let grid = Picture::decode(&std::fs::read(path.join("grid.png")).expect("written")).expect("a picture");
+    assert_eq!((grid.width, grid.height), (4 + 4 * 36, 4 + 2 * 36), "input, translated, back again, truth");
+    let both = ["evaluate", "--model", model, "--back", model, "--data", "data"];
+    assert!(ends_with(&cyclegan(&both, path), 2).1.contains("the other direction"));
+}
+
+#[test]
+fn evaluate_without_pairs() {
+    let folder = trained("1");
+    let path = folder.path();
+    std::fs::write(path.join("data/testB/other.png"), picture(50, 36, 130)).expect("a file");
+    std::fs::rename(path.join("data/testB/0.png"), path.join("data/testB/third.png")).expect("renamed");
+    let base = ["evaluate", "--model", "run/night-to-day.safetensors", "--data", "data", "--max-size", "40"];
+    let evaluated = |more: &[&str], status| ends_with(&cyclegan(&[&base[..], more].concat(), path), status);
+    evaluated(&["--unpaired", "--json", "scores.json", "--grid", "grid.png"], 0);
+    let scores = std::fs::read(path.join("scores.json")).expect("written");
+    let scores: serde_json::Value = serde_json::from_slice(&scores).expect("JSON");
+    assert_eq!((scores["inputs"].as_u64(), scores["real"].as_u64()), (Some(3), Some(2)), "B to A: {scores}");
+    assert!(scores["paired"].is_null() && scores["cycle"].is_null() && scores["identity"].is_object(), "{scores}");
+    for set in ["translated", "doing_nothing", "two_halves"] {
+        assert!(scores["sliced_wasserstein"][set].as_f64().is_some_and(|distance| distance > 0.0), "{set}: {scores}");
+    }
+    let grid = Picture::decode(&std::fs::read(path.join("grid.png")).expect("written")).expect("a picture");
+    assert_eq!((grid.width, grid.height), (4 + 2 * 44, 4 + 3 * 44));
+    let (out, _) = evaluated(&["--limit", "1"], 0);
+    assert!(out.contains("1 held-out pictures, BtoA, against 1 real ones") && !out.contains("halves"), "{out}");
+
+    std::fs::write(path.join("data/testA/other.png"), picture(20, 36, 130)).expect("a file");
+    assert!(evaluated(&[], 2).1.contains("--unpaired"), "one name, two sizes");
+    std::fs::remove_dir_all(path.join("data/testA")).expect("removed");
+    assert!(evaluated(&[], 2).1.contains("into testA"));
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! `cyclegan evaluate`
 
 use std::cell::RefCell;
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
@@ -9,76 +10,175 @@ use indicatif::ProgressBar;
 use super::sheet::{Rows, sheet};
 use super::translate::write_whole;
 use super::{Choice, Console, ExitStatus, ModelFile, Serve};
-use crate::data::UnpairedDataset;
-use crate::evaluate::Scores;
+use crate::data::{Source, UnpairedDataset};
+use crate::evaluate::{Report, Sample, Scores};
 use crate::image::Picture;
 use crate::protocol::{Command, Direction, Envelope, Event, Input};
 
-/// Compares a generator's pictures with the true ones of the held-out pairs (files of one name in
-/// testA/ and testB/), and both with doing nothing.
+/// The session's name for the generator.
+const MODEL: &str = "model";
+/// The session's name for the one that leads back.
+const BACK: &str = "back";
+
+/// Rows of the grid in one group of columns.
+const ROWS_OF_A_GROUP: usize = 10;
+
+/// Measures a generator on the held-out pictures of testA/ and testB/: whether its pictures look like the other set,
+/// what of a picture survives the way there and back, and, where files of one name show the same thing, how near it
+/// comes to the truth. All of it beside doing nothing.
 ///
-/// Example: cyclegan evaluate --model static/models/flat-to-3d.safetensors --data static/data/emoji.zip
+/// Example: cyclegan evaluate --model horse-to-zebra.safetensors --back zebra-to-horse.safetensors --data horse2zebra
+/// --grid grid.png
 #[derive(clap::Args)]
 pub struct Arguments {
     /// The generator's weight file, .safetensors or PyTorch's .pth; FILE:NAME for one network of several.
     #[arg(long, short)]
     model: ModelFile,
+    /// The generator of the other direction, for the way there and back.
+    #[arg(long)]
+    back: Option<ModelFile>,
     /// A folder or zip with testA/ and testB/.
     #[arg(long)]
     data: PathBuf,
+    /// Use at most so many pictures of each folder, evenly spread over the names.
+    #[arg(long, value_name = "PICTURES")]
+    limit: Option<NonZeroUsize>,
+    /// Shrink pictures whose longer side has more pixels than this [default: the size the model was trained at].
+    #[arg(long = "max-size", value_name = "PIXELS")]
+    max_side: Option<u32>,
+    /// Files of one name in testA/ and testB/ have nothing to do with each other.
+    #[arg(long)]
+    unpaired: bool,
     /// What to compute on.
     #[arg(long, value_enum, default_value = "auto")]
     backend: Choice,
-    /// Write a picture of triples input / translated / true to this PNG file.
-    #[arg(long)]
+    /// Write input, translation, reconstruction (with --back) and truth (with pairs) side by side to this PNG file.
+    #[arg(long, value_name = "FILE")]
     grid: Option<PathBuf>,
-    /// Triples on that picture.
-    #[arg(long, default_value_t = 20)]
+    /// Pictures on the grid, evenly spread over the names.
+    #[arg(long, default_value_t = 40)]
     grid_rows: usize,
-    /// Print JSON for machines.
-    #[arg(long)]
-    json: bool,
+    /// Print JSON for machines, or write it to a file.
+    #[arg(long, value_name = "FILE", num_args = 0..=1)]
+    json: Option<Option<PathBuf>>,
 }
 
 /// # Errors
-/// When the model or the data cannot be used, or there are no pairs.
+/// When a model or the data cannot be used, or there are no held-out pictures.
 pub fn run(arguments: &Arguments, serve: Serve) -> Result<ExitStatus> {
-    let (file, part) = (arguments.model.to_string(), arguments.model.part.clone());
-    let bytes = arguments.model.bytes()?;
-    let direction = arguments.model.network()?.direction().unwrap_or(Direction::AtoB);
+    let network = arguments.model.network()?;
+    let direction = network.direction().unwrap_or(Direction::AtoB);
+    if let Some(back) = &arguments.back
+        && back.network()?.direction() == Some(direction)
+    {
+        let (model, way) = (&arguments.model, direction.as_str());
+        bail!("{model} and {back} translate the same way ({way}): --back wants the generator of the other direction");
+    }
+    let trained_at = Some(network.info().size).filter(|size| *size > 0);
+    drop(network);
+    let max_side = arguments.max_side.or(trained_at);
+    let mut sample = held_out(arguments, direction, max_side.unwrap_or(u32::MAX))?;
+    translate(arguments, &mut sample, serve)?;
+    let report = sample.measure(0)?;
+    match &arguments.json {
+        None => print(&report, &sample, direction, max_side),
+        Some(file) => {
+            let mut json = serde_json::to_value(report)?;
+            json["direction"] = direction.as_str().into();
+            json["inputs"] = sample.inputs.len().into();
+            json["real"] = sample.real.len().into();
+            json["max_side"] = max_side.into();
+            let text = serde_json::to_string_pretty(&json)?;
+            match file {
+                Some(file) => write_whole(file, format!("{text}\n").as_bytes())?,
+                None => println!("{text}"),
+            }
+        }
+    }
+    if let Some(path) = &arguments.grid {
+        write_whole(path, &grid(&sample, arguments.grid_rows).encode_png()?)?;
+    }
+    Ok(ExitStatus::Done)
+}
+
+/// `count` positions of `0..length`, evenly spread: nobody chose them.
+fn spread(length: usize, count: usize) -> impl Iterator<Item = usize> {
+    let count = count.min(length);
+    (0..count).map(move |index| index * length / count)
+}
+
+/// The held-out pictures, before anything is translated.
+fn held_out(arguments: &Arguments, direction: Direction, max_side: u32) -> Result<Sample> {
+    let name = arguments.data.display();
     let dataset = if arguments.data.is_dir() {
         UnpairedDataset::from_folder(&arguments.data)?
     } else {
-        let name = arguments.data.display();
         UnpairedDataset::from_zip(std::fs::read(&arguments.data).with_context(|| format!("cannot read {name}"))?)?
     };
-    let (mut inputs, mut truths) = (Vec::new(), Vec::new());
-    for (a, b) in dataset.test_pairs() {
-        let (a, b) = (a.picture()?, b.picture()?);
-        let (input, truth) = if direction == Direction::AtoB { (a, b) } else { (b, a) };
-        inputs.push(input);
-        truths.push(truth);
+    for (pile, folder) in [(&dataset.test_a, "testA"), (&dataset.test_b, "testB")] {
+        if pile.is_empty() {
+            bail!("{name} has no held-out pictures: put some that are not trained on into {folder}");
+        }
     }
-    if inputs.is_empty() {
-        bail!("{} has no held-out pairs: files of one name in testA and testB", arguments.data.display());
+    let (inputs, real) = match direction {
+        Direction::AtoB => (&dataset.test_a, &dataset.test_b),
+        Direction::BtoA => (&dataset.test_b, &dataset.test_a),
+    };
+    let limit = arguments.limit.map_or(usize::MAX, NonZeroUsize::get);
+    let chosen = |pile: &'_ [Source]| spread(pile.len(), limit).map(|at| pile[at].clone()).collect::<Vec<_>>();
+    let (inputs, real) = (chosen(inputs), chosen(real));
+    let pairs = inputs.iter().enumerate().filter(|_| !arguments.unpaired);
+    let pairs = pairs.filter_map(|(a, input)| Some((a, real.iter().position(|b| b.stem() == input.stem())?)));
+    let pairs = pairs.collect();
+    let decoded = |pile: &[Source]| -> Result<Vec<Picture>> {
+        pile.iter().map(|source| Ok(source.picture()?.shrink_to(max_side))).collect()
+    };
+    let sample = Sample { inputs: decoded(&inputs)?, real: decoded(&real)?, pairs, ..Sample::default() };
+    for &(a, b) in &sample.pairs {
+        let [input, truth] = [&sample.inputs[a], &sample.real[b]].map(|picture| (picture.width, picture.height));
+        if input != truth {
+            let (one, other) = (&inputs[a].name, &real[b].name);
+            bail!("{one} and {other} have one name but different sizes: if they are no pairs, add --unpaired");
+        }
     }
+    Ok(sample)
+}
 
-    let produced = RefCell::new(vec![None; inputs.len()]);
+/// Fills in what the generators make of the pictures.
+fn translate(arguments: &Arguments, sample: &mut Sample, serve: Serve) -> Result<()> {
+    let mut loads = Vec::new();
+    for (name, file) in [(MODEL, Some(&arguments.model)), (BACK, arguments.back.as_ref())] {
+        let Some(file) = file else { continue };
+        let load = Command::LoadModel { model: name.into(), file: file.to_string(), part: file.part.clone() };
+        loads.push(Envelope::with(load, vec![file.bytes()?]));
+    }
+    let Sample { inputs, real, .. } = &*sample;
+    let (there, back) = (inputs.len() + real.len(), if arguments.back.is_some() { inputs.len() } else { 0 });
+    let produced = RefCell::new(vec![None; there + back]);
     let failure = RefCell::new(None);
-    let bar = ProgressBar::new(inputs.len() as u64);
-    let load = Envelope::with(Command::LoadModel { model: "model".into(), file, part }, vec![bytes]);
-    let translations = inputs.iter().enumerate().map(|(job, picture)| {
-        let Picture { width, height, pixels } = picture.clone();
-        let (job, input) = (job as u32, Input::Pixels { width, height });
-        Envelope::with(Command::Translate { job, model: "model".into(), input, max_side: None }, vec![pixels])
-    });
-    let console = Console::new(std::iter::once(load).chain(translations), |envelope| match envelope.message {
+    let bar = ProgressBar::new((there + back) as u64);
+    let job = |job: usize, model: &str, picture: Picture| {
+        let Picture { width, height, pixels } = picture;
+        let (job, model, input) = (job as u32, model.into(), Input::Pixels { width, height });
+        Envelope::with(Command::Translate { job, model, input, max_side: None }, vec![pixels])
+    };
+    let forward = inputs.iter().chain(real).enumerate().map(|(at, picture)| job(at, MODEL, picture.clone()));
+    // Asked for when all of the way there is done.
+    let backward = (0..back).filter_map(|at| Some(job(there + at, BACK, produced.borrow()[at].clone()?)));
+    let console = Console::new(loads.into_iter().chain(forward).chain(backward), |envelope| match envelope.message {
         Event::Translated { job, width, height, .. } => {
             let pixels = envelope.buffers.into_iter().nth(1).unwrap_or_default();
             produced.borrow_mut()[job as usize] = Some(Picture { width, height, pixels });
             bar.inc(1);
         }
-        Event::Failed { message, .. } => {
+        Event::TooLarge { width, height, needed, limit, largest_side, .. } => {
+            failure.borrow_mut().get_or_insert(format!(
+                "translating {width}×{height} pixels would take {} MB and {} MB may be used; try --max-size {largest_side}",
+                needed >> 20,
+                limit >> 20,
+            ));
+        }
+        Event::Failed { message, .. } | Event::Several { message, .. } => {
             failure.borrow_mut().get_or_insert(message);
         }
         _ => {}
@@ -90,28 +190,46 @@ pub fn run(arguments: &Arguments, serve: Serve) -> Result<ExitStatus> {
         bail!(message);
     }
     let produced: Option<Vec<Picture>> = produced.into_inner().into_iter().collect();
-    let produced = produced.context("some pictures were not translated")?;
+    let mut translated = produced.context("some pictures were not translated")?;
+    sample.reconstructed = translated.split_off(there);
+    sample.identity = translated.split_off(sample.inputs.len());
+    sample.translated = translated;
+    Ok(())
+}
 
-    let ours = Scores::of(&produced, &truths, 0)?;
-    let nothing = Scores::of(&inputs, &truths, 0)?;
-    if arguments.json {
-        println!("{}", serde_json::json!({ "pairs": inputs.len(), "translated": ours, "doing_nothing": nothing }));
-    } else {
-        println!("{} held-out pairs, {}", inputs.len(), direction.as_str());
-        println!("{:15}{:>26}{:>28}{:>10}", "", "SSIM (95 %)", "PSNR dB (95 %)", "SWD");
-        for (name, Scores { ssim, psnr, sliced_wasserstein, .. }) in [("translated", ours), ("doing nothing", nothing)]
-        {
-            let (ssim, psnr) = (format!("{ssim:.3}"), format!("{psnr:.2}"));
-            println!("{name:15}{ssim:>26}{psnr:>28}{sliced_wasserstein:>10.4}");
-        }
+fn print(report: &Report, sample: &Sample, direction: Direction, max_side: Option<u32>) {
+    let size = max_side.map_or(String::new(), |side| format!(", at most {side} pixels a side"));
+    let (inputs, real) = (sample.inputs.len(), sample.real.len());
+    println!("{inputs} held-out pictures, {}, against {real} real ones{size}", direction.as_str());
+    let distances = report.sliced_wasserstein;
+    println!("\npatch sliced Wasserstein distance to the real set (lower is better)");
+    println!("{:26}{:>8.4}", "translated", distances.translated);
+    println!("{:26}{:>8.4}", "doing nothing", distances.doing_nothing);
+    if let Some(halves) = distances.two_halves {
+        println!("{:26}{halves:>8.4}", "two halves of the real set");
     }
-    if let Some(path) = &arguments.grid {
-        let count = arguments.grid_rows.min(inputs.len());
-        // Evenly spread over the set: nobody chose them.
-        let chosen: Vec<usize> = (0..count).map(|index| index * inputs.len() / count).collect();
-        let of = |pictures: &[Picture]| chosen.iter().map(|index| pictures[*index].clone()).collect();
-        let picture = sheet(Rows { columns: vec![of(&inputs), of(&produced), of(&truths)], groups: 2 });
-        write_whole(path, &picture.encode_png()?)?;
+    println!("\n{:26}{:>8}{:>26}{:>26}{:>26}", "", "pictures", "SSIM (95 %)", "PSNR dB (95 %)", "L1 of 255 (95 %)");
+    let paired = report.paired;
+    let rows = [
+        ("translated / truth", paired.map(|paired| paired.translated)),
+        ("doing nothing / truth", paired.map(|paired| paired.doing_nothing)),
+        ("there and back / input", report.cycle),
+        ("real ones left alone", report.identity),
+    ];
+    for (name, scores) in rows {
+        let Some(Scores { pictures, ssim, psnr, l1 }) = scores else { continue };
+        let (ssim, psnr, l1) = (format!("{ssim:.3}"), format!("{psnr:.2}"), format!("{l1:.2}"));
+        println!("{name:26}{pictures:>8}{ssim:>26}{psnr:>26}{l1:>26}");
     }
-    Ok(ExitStatus::Done)
+}
+
+fn grid(sample: &Sample, rows: usize) -> Picture {
+    let chosen: Vec<usize> = spread(sample.inputs.len(), rows).collect();
+    let of = |pictures: &[Picture]| chosen.iter().filter_map(|at| pictures.get(*at).cloned()).collect::<Vec<_>>();
+    let truth = |at: &usize| sample.pairs.iter().find(|(a, _)| a == at).map(|&(_, b)| sample.real[b].clone());
+    let mut columns = vec![of(&sample.inputs), of(&sample.translated), of(&sample.reconstructed)];
+    // A column with holes would stand beside the wrong rows.
+    columns.push(chosen.iter().map(truth).collect::<Option<_>>().unwrap_or_default());
+    columns.retain(|column| !column.is_empty());
+    sheet(Rows { columns, groups: chosen.len().div_ceil(ROWS_OF_A_GROUP) })
 }

@@ -12,7 +12,7 @@ use crate::random;
 const SIDE: usize = 7;
 /// Values of a patch.
 const VALUES: usize = 3 * SIDE * SIDE;
-/// Patches taken from each set.
+/// Most patches taken from each set; small sets have fewer places to take them from.
 const PATCHES: usize = 16_384;
 /// Directions that the patches are projected on.
 const PROJECTIONS: usize = 256;
@@ -29,20 +29,27 @@ const PROJECTIONS: usize = 256;
 /// # Errors
 /// When a set is empty or has a picture below 7×7.
 pub fn sliced_wasserstein(one: &[Picture], other: &[Picture], seed: u64) -> Result<f64, EvaluateError> {
-    let (one, other) = (patches(one, seed)?, patches(other, seed)?);
+    let count = PATCHES.min(places(one)?.max(places(other)?));
+    let (one, other) = (patches(one, count, seed), patches(other, count, seed));
     let mut stream = random::stream(seed, "projections", 0);
     let total: f64 = (0..PROJECTIONS).map(|_| distance(&one, &other, &direction(&mut stream))).sum();
     Ok(total / PROJECTIONS as f64)
 }
 
-/// Patches of a set, picture after picture in turns.
-fn patches(set: &[Picture], seed: u64) -> Result<Vec<[f32; VALUES]>, EvaluateError> {
+/// Places of a set that a patch can be taken from.
+fn places(set: &[Picture]) -> Result<usize, EvaluateError> {
     if set.is_empty() {
         return Err(EvaluateError::NoPictures);
     }
     if set.iter().any(|picture| (picture.width.min(picture.height) as usize) < SIDE) {
         return Err(EvaluateError::TooSmall { window: SIDE as u32 });
     }
+    let along = |side: u32| side as usize + 1 - SIDE;
+    Ok(set.iter().map(|picture| along(picture.width) * along(picture.height)).sum())
+}
+
+/// Patches of a set, picture after picture in turns.
+fn patches(set: &[Picture], count: usize, seed: u64) -> Vec<[f32; VALUES]> {
     let mut places = random::stream(seed, "patches", 0);
     let mut place = |side: u32| {
         let places_there = side as usize + 1 - SIDE;
@@ -58,7 +65,7 @@ fn patches(set: &[Picture], seed: u64) -> Result<Vec<[f32; VALUES]>, EvaluateErr
             planes[(channel * height + y + row) * width + x + column]
         })
     };
-    Ok((0..PATCHES).map(take).collect())
+    (0..count).map(take).collect()
 }
 
 /// A unit vector, every direction as likely: normal coordinates by Box and Muller, scaled.
