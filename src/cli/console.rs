@@ -18,6 +18,7 @@ pub struct Console<'a> {
     commands: RefCell<Box<dyn Iterator<Item = Envelope<Command>> + 'a>>,
     listener: RefCell<Box<dyn FnMut(Envelope<Event>) + 'a>>,
     stopping: Cell<bool>,
+    memory: Option<u64>,
 }
 
 impl<'a> Console<'a> {
@@ -31,7 +32,18 @@ impl<'a> Console<'a> {
             commands: RefCell::new(Box::new(commands.into_iter())),
             listener: RefCell::new(Box::new(listener)),
             stopping: Cell::new(false),
+            memory: None,
         }
+    }
+
+    /// The same with a limit of the memory that a translation may take, in bytes.
+    pub fn within(self, memory: Option<u64>) -> Self {
+        Self { memory, ..self }
+    }
+
+    /// Bytes that a translation may take, if they are limited.
+    pub fn memory(&self) -> Option<u64> {
+        self.memory
     }
 
     /// From now on the first Ctrl-C ends a training after its step, with a checkpoint; the second kills.

@@ -37,6 +37,10 @@ pub struct Arguments {
     /// Shrink images whose longer side has more pixels than this.
     #[arg(long = "max-size", value_name = "PIXELS")]
     max_side: Option<u32>,
+    /// Take at most so much memory in all; large images are then computed in bands of rows, to the same result
+    /// [default: four fifths of what is free]
+    #[arg(long, value_name = "MEGABYTES")]
+    memory: Option<u64>,
     /// Print one JSON line an image on stdout.
     #[arg(long)]
     json: bool,
@@ -162,7 +166,8 @@ pub fn run(arguments: Arguments, serve: Serve) -> Result<ExitStatus> {
         Event::Failed { model: Some(_), message, .. } | Event::Several { message, .. } => no_model = Some(message),
         Event::Failed { message, .. } if no_model.is_none() => complain(&message),
         _ => {}
-    });
+    })
+    .within(arguments.memory.map(|megabytes| megabytes << 20));
     serve(arguments.backend, &console)?;
     drop(console);
     bar.finish_and_clear();

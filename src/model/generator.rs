@@ -1,8 +1,6 @@
 //! The ResNet generator of CycleGAN (Zhu et al. 2017, <https://arxiv.org/abs/1703.10593>,
 //! appendix 7.2): c7s1-64, d128, d256, R256 × 9, u128, u64, c7s1-3.
 
-use std::ops::Range;
-
 use burn::config::Config;
 use burn::module::Module;
 use burn::tensor::Tensor;
@@ -101,10 +99,9 @@ impl<B: Kernels> ResnetGenerator<B> {
         std::iter::once(&self.stem).chain(&self.down).collect()
     }
 
-    /// The numbers of the residual blocks among the stages.
-    pub fn blocks(&self) -> Range<usize> {
-        let first = 1 + self.down.len();
-        first..first + self.blocks.len()
+    /// The residual blocks between encoder and decoder.
+    pub fn blocks(&self) -> &[ResidualBlock<B>] {
+        &self.blocks
     }
 
     /// The stages after the residual blocks but the last, [`ResnetGenerator::head`].

@@ -175,6 +175,11 @@ impl<B: Backend> ResidualBlock<B> {
 }
 
 impl<B: Kernels> ResidualBlock<B> {
+    /// Its two layers: the block's output is its input plus what comes out of the second.
+    pub fn layers(&self) -> [&ConvNorm<B>; 2] {
+        [&self.first, &self.second]
+    }
+
     /// # Shapes
     /// - input and output: `[N, channels, H, W]`, H and W at least 2
     pub fn forward(&self, input: Tensor<B, 4>) -> Tensor<B, 4> {

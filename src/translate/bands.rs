@@ -1,11 +1,14 @@
 //! Translating a picture too large to hold its full-size feature maps, exactly.
 //!
-//! Only the residual blocks, at a quarter of the sides, hold a whole map. What comes before and after
-//! is computed in bands of rows, each with the rows around it that its convolutions look at. Instance
-//! norm needs the statistics of the whole plane: every layer is run over all bands once for its own
-//! statistics, and again, cheaper than keeping it, for those of the next. So the result is the one of
-//! the whole picture up to rounding, without a seam.
+//! What comes before and after the residual blocks is computed in bands of rows, each with the rows around it
+//! that its convolutions look at. Instance norm needs the statistics of the whole plane: every layer is run over
+//! all bands once for its own statistics, and again, cheaper than keeping it, for those of the next. So the result
+//! is the one of the whole picture up to rounding, without a seam.
+//!
+//! The residual blocks, at a quarter of the sides, are computed whole, or in bands like the rest, where even three
+//! of their maps are too much: then one map lives, and a block costs five convolutions instead of two.
 
+use std::cell::RefCell;
 use std::ops::Range;
 
 use burn::tensor::{Tensor, TensorData};
@@ -14,7 +17,7 @@ use super::{TranslateError, Watcher, mirrored};
 use crate::image::Picture;
 use crate::kernels::{Kernels, NORM_EPSILON};
 use crate::model::ResnetGenerator;
-use crate::model::layers::ConvNorm;
+use crate::model::layers::{ConvNorm, ResidualBlock};
 
 /// Bytes that one full-size feature map of a band aims at.
 pub const BAND_BYTES: u64 = 24 << 20;
@@ -94,9 +97,79 @@ impl<B: Kernels, S: Fn(Range<usize>) -> Tensor<B, 4>> Chain<'_, B, S> {
         self.layers[layer].normalise(self.convolved(layer, rows), self.moments[layer].clone())
     }
 
+    /// Finds the statistics of the first layer that has none, over bands of `band` rows of its output.
+    async fn measure<W: Watcher>(
+        &mut self,
+        layer: usize,
+        band: usize,
+        progress: &mut Progress<'_, W>,
+        device: &B::Device,
+    ) -> Result<(), TranslateError> {
+        let mut moments = Moments::default();
+        for rows in self.bands(layer, band) {
+            progress.step().await?;
+            moments.join(Moments::of(&self.convolved(layer, rows)).await?);
+        }
+        self.moments.push(moments.tensors(device));
+        Ok(())
+    }
+
     /// A layer's output in bands of `band` rows.
     fn bands(&self, layer: usize, band: usize) -> impl Iterator<Item = Range<usize>> + use<B, S> {
         bands(self.heights[layer + 1], band)
+    }
+}
+
+/// What runs through the residual blocks: a map in bands of `rows` rows, the last perhaps shorter.
+struct Middle<B: Kernels> {
+    bands: RefCell<Vec<Tensor<B, 4>>>,
+    rows: usize,
+    height: usize,
+}
+
+impl<B: Kernels> Middle<B> {
+    /// The rows of a range, wherever they lie.
+    fn rows(&self, range: Range<usize>) -> Tensor<B, 4> {
+        let bands = self.bands.borrow();
+        let last = (range.end - 1) / self.rows;
+        let pieces = (range.start / self.rows..=last).map(|index| {
+            let first = index * self.rows;
+            let (from, to) = (range.start.max(first), range.end.min(first + self.rows));
+            bands[index].clone().narrow(2, from - first, to - from)
+        });
+        Tensor::cat(pieces.collect(), 2)
+    }
+
+    /// `x + f(x)` for one block, band by band, in the place of `x`.
+    async fn add<W: Watcher>(
+        &self,
+        block: &ResidualBlock<B>,
+        progress: &mut Progress<'_, W>,
+        device: &B::Device,
+    ) -> Result<(), TranslateError> {
+        let mut chain = Chain {
+            layers: block.layers().to_vec(),
+            heights: vec![self.height; 3],
+            source: |rows| self.rows(rows),
+            moments: Vec::new(),
+        };
+        for layer in 0..2 {
+            chain.measure(layer, self.rows, progress, device).await?;
+        }
+        // The next band still looks at the last rows of this one as they were: the new one waits for it.
+        let mut waiting = None;
+        for (index, rows) in chain.bands(1, self.rows).enumerate() {
+            progress.step().await?;
+            let old = self.bands.borrow()[index].clone();
+            let new = old + chain.finished(1, rows);
+            if let Some(before) = waiting.replace(new) {
+                self.bands.borrow_mut()[index - 1] = before;
+            }
+        }
+        if let (Some(new), Some(last)) = (waiting, self.bands.borrow_mut().last_mut()) {
+            *last = new;
+        }
+        Ok(())
     }
 }
 
@@ -119,7 +192,7 @@ impl<W: Watcher> Progress<'_, W> {
     }
 }
 
-/// Translates a picture in bands of `band` full-size rows, a multiple of 4.
+/// Translates a picture in bands of `band` full-size rows, a multiple of 4; its residual blocks whole or not.
 ///
 /// # Errors
 /// On cancel, and when the device fails.
@@ -127,12 +200,17 @@ pub async fn translate<B: Kernels>(
     generator: &ResnetGenerator<B>,
     picture: &Picture,
     band: usize,
+    whole_blocks: bool,
     device: &B::Device,
     watcher: &impl Watcher,
 ) -> Result<Picture, TranslateError> {
     let [rows, columns] = [picture.height, picture.width].map(|side| side.next_multiple_of(4) as usize);
+    // A band of the residual blocks is a quarter as large as one of a full-size layer with as many rows.
+    let (height, middle_rows) = (rows / 4, if whole_blocks { rows / 4 } else { band });
     let passes = rows.div_ceil(band);
-    let total = passes * (generator.encoder().len() + generator.decoder().len() + 1) + generator.blocks().len();
+    let block_passes = if whole_blocks { 1 } else { 3 * height.div_ceil(middle_rows) };
+    let total =
+        passes * (generator.encoder().len() + generator.decoder().len() + 1) + block_passes * generator.blocks().len();
     let mut progress = Progress { watcher, done: 0, total };
 
     let mut encoder = Chain {
@@ -156,27 +234,37 @@ pub async fn translate<B: Kernels>(
         encoder.moments.push(moments.tensors(device));
     }
     let [mean, scale] = encoder.moments[2].clone();
-    let finish = |part| encoder.layers[2].normalise(part, [mean.clone(), scale.clone()]);
-    let mut middle = Tensor::cat(parts.into_iter().map(finish).collect(), 2);
+    let mut parts = parts.into_iter().map(|part| encoder.layers[2].normalise(part, [mean.clone(), scale.clone()]));
+    // Joined one after the other, so that both never exist at once.
+    let together = if whole_blocks { usize::MAX } else { 4 };
+    let mut joined = Vec::new();
+    loop {
+        let some: Vec<_> = parts.by_ref().take(together).collect();
+        if some.is_empty() {
+            break;
+        }
+        joined.push(Tensor::cat(some, 2));
+    }
+    let middle = Middle { bands: RefCell::new(joined), rows: middle_rows, height };
 
     for block in generator.blocks() {
-        progress.step().await?;
-        middle = generator.stage(block, middle);
+        if whole_blocks {
+            progress.step().await?;
+            let whole = middle.bands.borrow_mut().pop();
+            middle.bands.borrow_mut().extend(whole.map(|whole| block.forward(whole)));
+        } else {
+            middle.add(block, &mut progress, device).await?;
+        }
     }
 
     let mut decoder = Chain {
         layers: generator.decoder(),
-        heights: vec![rows / 4, rows / 2, rows],
-        source: |rows: Range<usize>| middle.clone().narrow(2, rows.start, rows.len()),
+        heights: vec![height, rows / 2, rows],
+        source: |rows| middle.rows(rows),
         moments: Vec::new(),
     };
     for (layer, scale) in [2, 1].into_iter().enumerate() {
-        let mut moments = Moments::default();
-        for rows in decoder.bands(layer, band / scale) {
-            progress.step().await?;
-            moments.join(Moments::of(&decoder.convolved(layer, rows)).await?);
-        }
-        decoder.moments.push(moments.tensors(device));
+        decoder.measure(layer, band / scale, &mut progress, device).await?;
     }
     let mut result = Picture::filled(picture.width, picture.height, [255; 4]);
     for rows in bands(rows, band) {

@@ -76,10 +76,11 @@ impl Budget {
     }
 
     /// Bytes at the worst moment of translating in bands: the maps of a residual block, a quarter of a
-    /// full-size one each, the two pictures with a copy, and the bands.
-    fn needed_in_bands(&self, width: u32, height: u32, ngf: usize) -> u64 {
+    /// full-size one each (or a single one of them), the two pictures with a copy, and the bands.
+    fn needed_in_bands(&self, width: u32, height: u32, ngf: usize, whole_blocks: bool) -> u64 {
         let pixels = f64::from(width.next_multiple_of(4)) * f64::from(height.next_multiple_of(4));
-        (pixels * (self.maps * Self::map(ngf) / 4.0 + 12.0) + 3.0 * self.maps * bands::BAND_BYTES as f64) as u64
+        let maps = if whole_blocks { self.maps } else { 1.0 };
+        (pixels * (maps * Self::map(ngf) / 4.0 + 12.0) + 3.0 * self.maps * bands::BAND_BYTES as f64) as u64
     }
 
     /// How a picture fits, if it does.
@@ -88,10 +89,11 @@ impl Budget {
         let row = u64::from(width).max(1) * Self::map(ngf) as u64;
         if self.needed(width, height, ngf) <= self.total && map <= self.tensor {
             Some(Way::Whole)
-        } else if self.needed_in_bands(width, height, ngf) <= self.total && map / 4 <= self.tensor {
-            Some(Way::Bands { rows: (bands::BAND_BYTES / row / 4).max(4) as usize * 4 })
         } else {
-            None
+            let rows = (bands::BAND_BYTES / row / 4).max(4) as usize * 4;
+            let fits = |whole| self.needed_in_bands(width, height, ngf, whole) <= self.total;
+            let whole_blocks = fits(true) && map / 4 <= self.tensor;
+            (whole_blocks || fits(false)).then_some(Way::Bands { rows, whole_blocks })
         }
     }
 
@@ -112,7 +114,7 @@ impl Budget {
             let middle = yes + (no - yes) / 2;
             if fits(middle) { yes = middle } else { no = middle }
         }
-        let (needed, limit) = (self.needed_in_bands(width, height, ngf), self.total);
+        let (needed, limit) = (self.needed_in_bands(width, height, ngf, false), self.total);
         Err(TranslateError::TooLarge { width, height, needed, limit, largest_side: yes })
     }
 }
@@ -126,6 +128,8 @@ pub enum Way {
     Bands {
         /// A multiple of 4.
         rows: usize,
+        /// Whether the maps of the residual blocks, a quarter as large, are computed whole.
+        whole_blocks: bool,
     },
 }
 
@@ -138,7 +142,8 @@ pub trait Watcher {
 /// Translates a picture; the result has its exact size and its alpha.
 ///
 /// Sides that are no multiples of 4 are padded by reflection and cropped back. A picture whose feature maps do not
-/// fit is translated in bands of rows, which takes about half as long again.
+/// fit is translated in bands of rows, which takes about half as long again, or three times as long where not even
+/// the residual blocks' fit.
 ///
 /// # Errors
 /// When the picture is too small or too large, on cancel, and when the device fails.
@@ -154,8 +159,8 @@ pub async fn translate<B: Kernels>(
     if width.min(height) < SMALLEST_SIDE {
         return Err(TranslateError::TooSmall { width, height });
     }
-    if let Way::Bands { rows } = budget.check(width, height, ngf)? {
-        return bands::translate(generator, picture, rows, device, watcher).await;
+    if let Way::Bands { rows, whole_blocks } = budget.check(width, height, ngf)? {
+        return bands::translate(generator, picture, rows, whole_blocks, device, watcher).await;
     }
     let [rows, columns] = [height, width].map(|side| side.next_multiple_of(4) as usize);
     let padded = pad(&picture.to_planes(), [height as usize, width as usize], [rows, columns]);
@@ -233,6 +238,12 @@ mod tests {
 
     /// A generator with noise for weights, and a picture whose sides are no multiples of 4.
     fn compare(affine: bool, band: usize, width: u32, height: u32) {
+        for whole_blocks in [true, false] {
+            compare_blocks(affine, band, whole_blocks, width, height);
+        }
+    }
+
+    fn compare_blocks(affine: bool, band: usize, whole_blocks: bool, width: u32, height: u32) {
         let device = Default::default();
         let config = ResnetGeneratorConfig::new().with_ngf(4).with_n_blocks(2).with_affine(affine);
         let generator = init_normal(config.init::<Flex>(&device), 0.2, 7, "bands");
@@ -241,7 +252,8 @@ mod tests {
         let roomy = Budget { total: u64::MAX, tensor: u64::MAX, maps: 3.0 };
         let whole = translate(&generator, 4, &picture, &device, roomy, &Patient);
         let whole = pollster::block_on(whole).expect("everything fits");
-        let banded = pollster::block_on(bands::translate(&generator, &picture, band, &device, &Patient));
+        let banded = bands::translate(&generator, &picture, band, whole_blocks, &device, &Patient);
+        let banded = pollster::block_on(banded);
         let banded = banded.expect("nobody cancels");
         assert_eq!((banded.width, banded.height), (width, height));
         let worst = whole.pixels.iter().zip(&banded.pixels).map(|(a, b)| a.abs_diff(*b)).max();
@@ -254,5 +266,7 @@ mod tests {
         compare(false, 12, 37, 61);
         compare(false, 4, 24, 34);
         compare(true, 20, 18, 50);
+        // The residual blocks in several bands, the last of them a short one.
+        compare(false, 4, 16, 118);
     }
 }

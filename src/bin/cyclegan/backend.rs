@@ -8,6 +8,9 @@ use cyclegan::protocol::BackendName;
 use cyclegan::session::{End, Place, Session};
 use cyclegan::translate::Budget;
 
+/// Bytes of the program and its weights.
+const PROGRAM: u64 = 128 << 20;
+
 /// Four fifths of the memory that is free now; 4 GiB where the system does not tell.
 fn free_memory() -> u64 {
     let meminfo = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
@@ -21,7 +24,8 @@ fn free_memory() -> u64 {
 /// # Errors
 /// When the backend is not built in, or the device was lost.
 pub fn serve(choice: Choice, console: &Console) -> Result<()> {
-    let total = free_memory();
+    // What the program itself takes is no part of a translation's.
+    let total = console.memory().map_or_else(free_memory, |memory| memory.saturating_sub(PROGRAM));
     let end = match choice.name() {
         BackendName::Flex => {
             let budget = Budget { total, tensor: u64::MAX, maps: 3.0 };
