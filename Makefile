@@ -11,7 +11,7 @@ WASM := --target wasm32-unknown-unknown
 PAGE_BUDGET := 200000
 WORKER_BUDGET := 3000000
 
-.PHONY: help setup serve build test check unit budget e2e bench fmt clean
+.PHONY: help setup serve build test check unit budget large e2e bench fmt clean
 
 help: ## List the targets
 	@echo "CycleGAN in the browser and on the command line."
@@ -40,6 +40,9 @@ check: ## Format and lints, native and wasm32
 
 unit: ## Native tests, those that need PyTorch included
 	cargo test --locked -- --include-ignored
+
+large: ## A picture of 4096×4096 in bands against the whole, and its memory (minutes; no part of test)
+	cargo test --locked --release --test large -- --nocapture
 
 budget: ## Release page, and the sizes it must keep
 	trunk build --release

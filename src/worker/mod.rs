@@ -19,8 +19,8 @@ use crate::protocol::{BackendName, Command, Envelope, Event, TrainData};
 use crate::session::{End, Host, Inbox, Place, Session};
 use crate::translate::Budget;
 
-/// A page's worker has 4 GiB of addresses; what the program and its weights take is left out.
-const MEMORY: u64 = 3 << 30;
+/// What a translation may take. A worker has 4 GiB of addresses, but phones and tabs beside this one have less.
+const MEMORY: u64 = 1408 << 20;
 
 /// Feature maps alive at the worst moment of a translation: measured with flex, 2.1, and a margin.
 const CPU_MAPS: f64 = 3.0;
