@@ -3,15 +3,17 @@
 use std::path::Path;
 use std::process::{Command, Output};
 
-use cyclegan::image::Picture;
+use cyclegan::image::{Animation, AnimationFormat, AnimationWriter, Frame, Picture};
 use tempfile::TempDir;
 
+fn command(arguments: &[&str], folder: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_cyclegan"));
+    command.args(arguments).current_dir(folder);
+    command
+}
+
 fn cyclegan(arguments: &[&str], folder: &Path) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_cyclegan"))
-        .args(arguments)
-        .current_dir(folder)
-        .output()
-        .expect("the program is built")
+    command(arguments, folder).output().expect("the program is built")
 }
 
 #[track_caller]
@@ -139,6 +141,147 @@ fn evaluate_without_pairs() {
     assert!(evaluated(&[], 2).1.contains("--unpaired"), "one name, two sizes");
     std::fs::remove_dir_all(path.join("data/testA")).expect("removed");
     assert!(evaluated(&[], 2).1.contains("into testA"));
+}
+
+#[test]
+fn animations_keep_their_frames_and_delays() {
+    let folder = trained("1");
+    let path = folder.path();
+    std::fs::create_dir(path.join("in")).expect("a folder");
+    let mut writer = AnimationWriter::new(Vec::new(), AnimationFormat::Gif, (24, 18), 3, 2).expect("a writer");
+    for (shade, milliseconds) in [(10, 40), (120, 250), (240, 70)] {
+        let picture = Picture::filled(24, 18, [shade, 90, 255 - shade, 255]);
+        writer.write(Frame { picture, milliseconds }).expect("written");
+    }
+    let gif = writer.finish().expect("finished");
+    std::fs::write(path.join("in/moving.gif"), &gif).expect("a file");
+    std::fs::write(path.join("in/cut.gif"), &gif[..gif.len() - 20]).expect("a file");
+    std::fs::write(path.join("in/still.png"), picture(20, 20, 3)).expect("a file");
+    let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/images");
+    std::fs::copy(fixtures.join("animated.webp"), path.join("in/web.webp")).expect("copied");
+
+    let model = "run/day-to-night.safetensors";
+    let (out, err) = ends_with(&cyclegan(&["translate", "--model", model, "in", "--out", "out", "--json"], path), 1);
+    assert!(err.contains("cut.gif: ") && err.contains("cut off"), "{err}");
+    let mut made: Vec<String> = std::fs::read_dir(path.join("out"))
+        .expect("a folder")
+        .map(|entry| entry.expect("an entry").file_name().to_string_lossy().into_owned())
+        .collect();
+    made.sort();
+    assert_eq!(made, ["moving.gif", "still.png", "web.png"], "{out}");
+    let frames: Vec<u64> = out
+        .lines()
+        .map(|line| {
+            serde_json::from_str::<serde_json::Value>(line).expect("JSON")["frames"].as_u64().expect("a number")
+        })
+        .collect();
+    assert_eq!(frames, [3, 1, 3]);
+    let opened = |file: &str| {
+        let animation = Animation::open(&std::fs::read(path.join(file)).expect("written")).expect("whole");
+        let animation = animation.expect("animated");
+        let frames: Result<Vec<Frame>, _> = animation.frames().expect("opened").collect();
+        let frames = frames.expect("whole");
+        let delays: Vec<u32> = frames.iter().map(|frame| frame.milliseconds).collect();
+        ((animation.width, animation.height, animation.plays), delays, frames)
+    };
+    let (shape, delays, frames) = opened("out/moving.gif");
+    assert_eq!((shape, delays), ((24, 18, 2), vec![40, 250, 70]));
+    assert_ne!(frames[0].picture, frames[2].picture, "each frame is translated");
+    assert_eq!(opened("out/web.png").1, [100; 3]);
+
+    // Of one input the ending decides; 12 pixels are too few for a generator.
+    let one = ["translate", "--model", model, "in/moving.gif", "--max-size", "16", "--out"];
+    ends_with(&cyclegan(&[&one[..], &["one.png"]].concat(), path), 1);
+    let one = ["translate", "--model", model, "in/moving.gif", "--out"];
+    ends_with(&cyclegan(&[&one[..], &["one.png"]].concat(), path), 0);
+    assert_eq!(opened("one.png").1, [40, 250, 70]);
+    let still = ["translate", "--model", model, "in/still.png", "--out", "still.gif"];
+    assert!(ends_with(&cyclegan(&still, path), 1).1.contains("still picture"));
+    let none_left = std::fs::read_dir(path).expect("a folder").flatten();
+    let partial = none_left.filter(|entry| entry.file_name().to_string_lossy().ends_with("partial")).count();
+    assert_eq!(partial, 0);
+}
+
+/// Stands in for ffmpeg: three frames of 20×16 pixels, and writes down what it was asked for.
+#[cfg(unix)]
+const STUB: &str = r#"#!/bin/sh
+here=$(dirname "$0")
+echo "$@" >> "$here/asked"
+case "$*" in
+*broken.mp4*) echo "moov atom not found" >&2; exit 1 ;;
+*full.mp4*pipe:0*|*pipe:0*full.mp4*) echo "No space left on device" >&2; exit 1 ;;
+*yuv4mpegpipe*) printf 'YUV4MPEG2 W20 H16 F25:2 Ip A4:3 C420jpeg\nFRAME\n' ;;
+*pipe:0*) for last; do :; done; cat > "$last" ;;
+*) head -c 3840 /dev/zero ;;
+esac
+"#;
+
+#[cfg(unix)]
+#[test]
+fn videos_go_through_ffmpeg() {
+    use std::os::unix::fs::PermissionsExt;
+    let folder = trained("1");
+    let path = folder.path();
+    for name in ["clip.mp4", "broken.mp4", "full.mp4"] {
+        std::fs::write(path.join(name), b"a video, for the stub").expect("a file");
+    }
+    std::fs::create_dir(path.join("bin")).expect("a folder");
+    let stub = path.join("bin/ffmpeg");
+    std::fs::write(&stub, STUB).expect("a file");
+    std::fs::set_permissions(&stub, std::fs::Permissions::from_mode(0o755)).expect("executable");
+    let translate = |search: &str, more: &[&str], status| {
+        let base = ["translate", "--model", "run/day-to-night.safetensors", "--out", "out"];
+        let mut command = command(&[&base[..], more].concat(), path);
+        ends_with(&command.env("PATH", search).output().expect("the program is built"), status)
+    };
+    let (_, err) = translate("/nowhere", &["clip.mp4"], 1);
+    assert!(err.contains("clip.mp4: it is a video, and videos need ffmpeg"), "{err}");
+
+    let with_stub = format!("{}:/usr/bin:/bin", path.join("bin").display());
+    let (out, err) = translate(&with_stub, &["broken.mp4", "full.mp4", "clip.mp4", "--json"], 1);
+    assert!(err.contains("broken.mp4: ffmpeg could not read it: moov atom not found"), "{err}");
+    assert!(err.contains("full.mp4: ffmpeg could not write it: No space left on device"), "{err}");
+    let line: serde_json::Value = serde_json::from_str(&out).expect("one line of JSON");
+    assert_eq!((line["output"].as_str(), line["frames"].as_u64()), (Some("out/clip.mp4"), Some(3)), "{line}");
+    let written = std::fs::read(path.join("out/clip.mp4")).expect("written");
+    assert_eq!(written.len(), 3 * 20 * 16 * 4);
+    assert!(written.chunks_exact(4).any(|pixel| pixel[..3] != [0; 3]), "translated");
+    assert_eq!(std::fs::read_dir(path.join("out")).expect("a folder").count(), 1, "nothing half-done is left");
+    let asked = std::fs::read_to_string(path.join("bin/asked")).expect("asked");
+    let encoding = asked.lines().last().expect("the last call");
+    for part in ["-s 20x16 -r 25/2", "-map 1:a? -c:a copy", "setsar=4/3", "-f mp4"] {
+        assert!(encoding.contains(part), "{part}: {encoding}");
+    }
+}
+
+/// The numbers on a model's card come from the command line below them; here it runs on two of the pictures.
+#[test]
+fn the_cards_command_lines_run_and_come_near_their_numbers() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let cards = std::fs::read_dir(root.join("static/models")).expect("a folder").flatten().map(|entry| entry.path());
+    let mut tried = 0;
+    for card in cards.filter(|path| path.extension().is_some_and(|extension| extension == "md")) {
+        let text = std::fs::read_to_string(&card).expect("a card").replace("\\\n", " ");
+        let Some(line) = text.lines().find(|line| line.starts_with("cyclegan evaluate")) else { continue };
+        let mut words: Vec<&str> = line.split_whitespace().skip(1).collect();
+        let after = |words: &[&str], option: &str| words.iter().position(|word| *word == option).map(|at| at + 1);
+        let data = words[after(&words, "--data").expect("a data set")];
+        if !root.join(data).exists() {
+            // Trained on pictures that may not be shipped.
+            continue;
+        }
+        if let Some(grid) = after(&words, "--grid") {
+            words.drain(grid - 1..=grid);
+        }
+        words.extend(["--limit", "2", "--json"]);
+        let scores: serde_json::Value = serde_json::from_str(&ends_with(&cyclegan(&words, root), 0).0).expect("JSON");
+        let row = text.lines().find_map(|line| line.strip_prefix("| translated | ")).expect("a row of numbers");
+        let stated: f64 = row.split_whitespace().next().and_then(|mean| mean.parse().ok()).expect("the mean SSIM");
+        let found = scores["paired"]["translated"]["ssim"]["mean"].as_f64().expect("pairs");
+        assert!((found - stated).abs() < 0.15, "{}: {found} instead of {stated}", card.display());
+        tried += 1;
+    }
+    assert!(tried >= 2, "the emoji models' cards");
 }
 
 #[test]

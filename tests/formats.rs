@@ -2,6 +2,7 @@
 //!
 //! `tests/reference/make_weights.py` writes the fixtures.
 
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -280,6 +281,31 @@ fn expected_output(file: &WeightFile, shape: [usize; 4]) -> WeightFile {
     let (sides, values) = (output.dims(), output.into_data().iter::<f32>().collect());
     let tensors = vec![tensor("input", &shape, noise), tensor("output", &sides, values)];
     WeightFile { tensors, ..WeightFile::default() }
+}
+
+#[test]
+fn what_holds_no_plain_weights_is_named() {
+    let onnx = network("zip.pth").write_as(Format::Onnx, Storage::F32).expect("written");
+    let said = WeightFile::read(&onnx).map(drop).expect_err("a graph").to_string();
+    assert!(said.contains("an ONNX graph"), "{said}");
+
+    // TorchScript compresses its source code, and PyTorch nothing else.
+    let script = |code: &str| {
+        let mut archive = zip::ZipWriter::new(std::io::Cursor::new(Vec::new()));
+        let parts = [("data.pkl", false), (code, true), ("constants.pkl", false)];
+        for (name, packed) in parts {
+            let method = if packed { zip::CompressionMethod::Deflated } else { zip::CompressionMethod::Stored };
+            let options = zip::write::SimpleFileOptions::default().compression_method(method);
+            archive.start_file(format!("net/{name}"), options).expect("a part");
+            archive.write_all(&[b'.'; 200]).expect("written");
+        }
+        let bytes = archive.finish().expect("written").into_inner();
+        WeightFile::read(&bytes).map(drop).expect_err("no weights").to_string()
+    };
+    let said = script("code/__torch__/net.py");
+    assert!(said.contains("a TorchScript program, not a state_dict"), "{said}");
+    let said = script("data/0");
+    assert!(said.contains("compressed or encrypted"), "{said}");
 }
 
 #[test]

@@ -190,7 +190,7 @@ fn the_wrong_network_is_named() {
     let other = NamedTensor { name: "conv1.weight".into(), shape: vec![1], values: vec![0.0] };
     let other = WeightFile { tensors: vec![other], ..WeightFile::default() }.architecture();
     assert!(
-        matches!(&other, Err(WeightError::UnknownArchitecture { tensor }) if tensor == "conv1.weight"),
+        matches!(&other, Err(WeightError::UnknownArchitecture { tensor, .. }) if tensor == "conv1.weight"),
         "{other:?}"
     );
     assert!(matches!(WeightFile::default().architecture(), Err(WeightError::UnknownArchitecture { .. })));

@@ -3,6 +3,7 @@
 //! Results go to stdout, progress and complaints to stderr.
 
 mod choice;
+mod clip;
 mod console;
 mod convert;
 mod evaluate;
@@ -13,6 +14,7 @@ mod sheet;
 mod tensorboard;
 mod train;
 mod translate;
+mod video;
 
 use std::process::ExitCode;
 
@@ -74,7 +76,7 @@ impl From<ExitStatus> for ExitCode {
 /// What went wrong, with its cause, for stderr.
 pub fn run(serve: Serve) -> Result<ExitStatus> {
     match Arguments::parse().command {
-        Command::Translate(arguments) => translate::run(arguments, serve),
+        Command::Translate(arguments) => translate::run(&arguments, serve),
         Command::Train(arguments) => train::run(arguments, serve),
         Command::Info(arguments) => info::run(&arguments),
         Command::Convert(arguments) => convert::run(&arguments),

@@ -1,13 +1,14 @@
 //! `cyclegan translate`
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use indicatif::{ProgressBar, ProgressStyle};
 
+use super::clip::Clip;
 use super::{Choice, Console, ExitStatus, ModelFile, Serve};
-use crate::image::Picture;
+use crate::image::{Animation, Picture};
 use crate::platform::files;
 use crate::protocol::{Command, Envelope, Event, Input};
 
@@ -19,16 +20,20 @@ const EXTENSIONS: [&str; 8] = ["jpg", "jpeg", "png", "webp", "gif", "bmp", "tif"
 /// Translates image files, folders of them, or globs. A file that cannot be translated is
 /// reported and the others are done; the exit status is then 1.
 ///
+/// Animations are translated frame by frame and keep their delays: a GIF becomes a GIF, an animated WebP or PNG an
+/// animated PNG. So are videos (.mp4, .m4v, .mov, .mkv, .webm, .avi; named or by a glob, not from folders) where ffmpeg
+/// is on the PATH; they keep their ending and their sound.
+///
 /// Example: cyclegan translate --model horse-to-zebra.safetensors photos/ --out zebras/
 #[derive(clap::Args)]
 pub struct Arguments {
     /// The generator's weight file, .safetensors or PyTorch's .pth; FILE:NAME for one network of several.
     #[arg(long, short)]
     model: ModelFile,
-    /// Images, folders of images, or globs such as 'photos/*.jpg'.
+    /// Images, videos, folders of images, or globs such as 'photos/*.jpg'.
     #[arg(required = true)]
     inputs: Vec<String>,
-    /// A folder for the results (each keeps its name, as PNG), or for one image a .png file.
+    /// A folder for the results (each keeps its name; stills become PNG), or for one input a .png, .gif or video file.
     #[arg(long, short)]
     out: PathBuf,
     /// What to compute on.
@@ -78,22 +83,56 @@ fn expand(inputs: &[String]) -> Result<Vec<PathBuf>> {
     Ok(files)
 }
 
+/// Where a result goes.
+enum Target {
+    /// Exactly there.
+    File(PathBuf),
+    /// There, with the ending of what it becomes.
+    Stem(PathBuf),
+}
+
+impl Target {
+    fn with(&self, extension: &str) -> PathBuf {
+        match self {
+            Self::File(path) => path.clone(),
+            // A stem may have dots of its own.
+            Self::Stem(path) => {
+                let mut path = path.clone().into_os_string();
+                path.push(".");
+                path.push(extension);
+                path.into()
+            }
+        }
+    }
+
+    /// Where a still picture goes.
+    fn png(&self) -> Result<PathBuf> {
+        let path = self.with("png");
+        if path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("png")) {
+            return Ok(path);
+        }
+        bail!("a still picture is written as .png, not as {}", path.display())
+    }
+}
+
 /// Where each result goes. Two inputs of one name in different folders get numbers.
-fn targets(files: &[PathBuf], out: &Path) -> Result<Vec<PathBuf>> {
-    let is_png = out.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("png"));
-    if is_png && !out.is_dir() {
+fn targets(files: &[PathBuf], out: &Path) -> Result<Vec<Target>> {
+    let is_picture = out
+        .extension()
+        .is_some_and(|extension| ["png", "gif"].iter().any(|picture| extension.eq_ignore_ascii_case(picture)));
+    if (is_picture || Clip::is_video(out)) && !out.is_dir() {
         if files.len() > 1 {
             bail!("{} is one file, but there are {} images: give a folder", out.display(), files.len());
         }
-        return Ok(vec![out.to_owned()]);
+        return Ok(vec![Target::File(out.to_owned())]);
     }
     std::fs::create_dir_all(out).with_context(|| format!("cannot make the folder {}", out.display()))?;
     let mut taken = std::collections::HashSet::new();
     let named = files.iter().map(|file| {
         let stem = file.file_stem().map_or("image".into(), |stem| stem.to_string_lossy().into_owned());
-        let numbered = (1..).map(|n| if n == 1 { format!("{stem}.png") } else { format!("{stem}-{n}.png") });
+        let numbered = (1..).map(|n| if n == 1 { stem.clone() } else { format!("{stem}-{n}") });
         let free = numbered.into_iter().find(|name| taken.insert(name.clone()));
-        out.join(free.unwrap_or_default())
+        Target::Stem(out.join(free.unwrap_or_default()))
     });
     Ok(named.collect())
 }
@@ -103,77 +142,222 @@ pub(super) fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
     files::replace(path, bytes).with_context(|| format!("cannot write {}", path.display()))
 }
 
+/// What is being translated.
+#[derive(Default)]
+struct Current {
+    /// `None` for a still picture.
+    clip: Option<Clip>,
+    /// Translated so far.
+    frames: u32,
+    /// Of the generator alone.
+    milliseconds: f64,
+    size: (u32, u32),
+    device: String,
+}
+
+/// One run of the command: files become commands, events become files.
+struct Run<'a> {
+    arguments: &'a Arguments,
+    files: &'a [PathBuf],
+    targets: &'a [Target],
+    bar: ProgressBar,
+    failures: Cell<usize>,
+    current: RefCell<Current>,
+}
+
+impl Run<'_> {
+    fn complain(&self, message: &str) {
+        self.failures.set(self.failures.get() + 1);
+        self.bar.suspend(|| eprintln!("{message}"));
+    }
+
+    /// The command for a file, or for the first frame of a clip.
+    fn open(&self, file: usize) -> Option<Envelope<Command>> {
+        self.bar.set_position(100 * file as u64);
+        let path = &self.files[file];
+        self.bar.set_message(path.display().to_string());
+        *self.current.borrow_mut() = Current::default();
+        let opened = || -> Result<Result<Clip, Vec<u8>>> {
+            if Clip::is_video(path) {
+                let extension = path.extension().unwrap_or_default().to_string_lossy().into_owned();
+                return Ok(Ok(Clip::video(path, &self.targets[file].with(&extension))?));
+            }
+            let bytes = std::fs::read(path)?;
+            match Animation::open(&bytes)? {
+                Some(animation) => {
+                    let target = self.targets[file].with(animation.best_format().extension());
+                    Ok(Ok(Clip::animation(animation, target)?))
+                }
+                None => Ok(Err(bytes)),
+            }
+        };
+        match opened() {
+            Ok(Err(bytes)) => {
+                let input = Input::File { name: path.display().to_string() };
+                Some(self.command(file, input, bytes))
+            }
+            Ok(Ok(clip)) => {
+                self.current.borrow_mut().clip = Some(clip);
+                self.next_frame(file)
+            }
+            Err(error) => {
+                self.complain(&format!("{}: {error:#}", path.display()));
+                None
+            }
+        }
+    }
+
+    /// The command for the next frame; `None` when the clip is done or was given up.
+    fn next_frame(&self, file: usize) -> Option<Envelope<Command>> {
+        let mut current = self.current.borrow_mut();
+        match current.clip.as_mut()?.next() {
+            Ok(Some(Picture { width, height, pixels })) => {
+                Some(self.command(file, Input::Pixels { width, height }, pixels))
+            }
+            Ok(None) => None,
+            Err(error) => {
+                current.clip = None;
+                self.complain(&format!("{}: {error:#}", self.files[file].display()));
+                None
+            }
+        }
+    }
+
+    fn command(&self, file: usize, input: Input, bytes: Vec<u8>) -> Envelope<Command> {
+        let (job, max_side) = (file as u32, self.arguments.max_side);
+        Envelope::with(Command::Translate { job, model: MODEL.into(), input, max_side }, vec![bytes])
+    }
+
+    /// A translated picture has come back.
+    fn translated(&self, file: usize, picture: Picture, milliseconds: f64, device: String) {
+        let mut current = self.current.borrow_mut();
+        current.frames += 1;
+        current.milliseconds += milliseconds;
+        (current.size, current.device) = ((picture.width, picture.height), device);
+        let frames = current.frames;
+        let done = match current.clip.as_mut() {
+            Some(clip) => {
+                let of = clip.length().map_or(String::new(), |length| format!(" of {length}"));
+                self.bar.set_message(format!("{}, frame {frames}{of}", self.files[file].display()));
+                let part = clip.length().map_or(0, |length| 100 * u64::from(frames) / u64::from(length.max(1)));
+                self.bar.set_position(100 * file as u64 + part);
+                clip.put(picture)
+            }
+            None => self.targets[file].png().and_then(|target| {
+                write_whole(&target, &picture.encode_png()?)?;
+                self.report(file, &current, &target);
+                Ok(())
+            }),
+        };
+        if let Err(error) = done {
+            current.clip = None;
+            self.complain(&format!("{}: {error:#}", self.files[file].display()));
+        }
+    }
+
+    /// A picture could not be translated, and so neither can the rest of its clip.
+    fn failed(&self, file: usize, message: &str) {
+        match self.current.borrow_mut().clip.take() {
+            Some(_) => self.complain(&format!("{}: {message}", self.files[file].display())),
+            // The session names files that it was given whole.
+            None => self.complain(message),
+        }
+    }
+
+    /// Ends the file under way, if it is a clip.
+    fn close(&self, file: usize) {
+        let mut current = self.current.take();
+        let Some(clip) = current.clip.take() else { return };
+        let target = clip.target().to_owned();
+        match clip.finish() {
+            Ok(()) => self.report(file, &current, &target),
+            Err(error) => self.complain(&format!("{}: {error:#}", self.files[file].display())),
+        }
+    }
+
+    fn report(&self, file: usize, current: &Current, target: &Path) {
+        let (input, output) = (self.files[file].display().to_string(), target.display().to_string());
+        let Current { frames, milliseconds, size: (width, height), device, .. } = current;
+        self.bar.suspend(|| {
+            if self.arguments.json {
+                let line = serde_json::json!({
+                    "input": input, "output": output, "width": width, "height": height, "frames": frames,
+                    "milliseconds": milliseconds, "device": device,
+                });
+                println!("{line}");
+            } else {
+                println!("{output}");
+            }
+        });
+    }
+}
+
 /// # Errors
 /// When nothing can be translated at all: no model, no images, nowhere to write.
-pub fn run(arguments: Arguments, serve: Serve) -> Result<ExitStatus> {
+pub fn run(arguments: &Arguments, serve: Serve) -> Result<ExitStatus> {
     let (model_file, part) = (arguments.model.to_string(), arguments.model.part.clone());
     let weights = arguments.model.bytes()?;
     let files = expand(&arguments.inputs)?;
     let targets = targets(&files, &arguments.out)?;
-
     let bar = ProgressBar::new(100 * files.len() as u64).with_style(
         ProgressStyle::with_template("{bar:40} {percent}%  {msg}  {eta} left")
             .unwrap_or_else(|_| ProgressStyle::default_bar()),
     );
-    // Counted by the reader of files and by the listener to events.
-    let failures = Cell::new(0usize);
-    let complain = |message: &str| {
-        failures.set(failures.get() + 1);
-        bar.suspend(|| eprintln!("{message}"));
-    };
-    let mut no_model = None;
+    let (failures, current) = (Cell::new(0), RefCell::default());
+    let run = Run { arguments, files: &files, targets: &targets, bar, failures, current };
     let load = Envelope::with(Command::LoadModel { model: MODEL.into(), file: model_file, part }, vec![weights]);
-    let translations = files.iter().enumerate().filter_map(|(job, file)| {
-        let name = file.display().to_string();
-        let bytes = std::fs::read(file).map_err(|error| complain(&format!("{name}: {error}"))).ok()?;
-        let (job, input, max_side) = (job as u32, Input::File { name }, arguments.max_side);
-        Some(Envelope::with(Command::Translate { job, model: MODEL.into(), input, max_side }, vec![bytes]))
+    let mut begun = 0;
+    // Asked for when the command before is done.
+    let translations = std::iter::from_fn(|| {
+        loop {
+            if begun > 0 {
+                if let Some(frame) = run.next_frame(begun - 1) {
+                    return Some(frame);
+                }
+                run.close(begun - 1);
+            }
+            if begun == files.len() {
+                return None;
+            }
+            begun += 1;
+            if let Some(command) = run.open(begun - 1) {
+                return Some(command);
+            }
+        }
     });
+    let mut no_model = None;
     let console = Console::new(std::iter::once(load).chain(translations), |envelope| match envelope.message {
-        Event::Progress { job, fraction, .. } => {
-            bar.set_message(files[job as usize].display().to_string());
-            bar.set_position(100 * u64::from(job) + (100.0 * fraction) as u64);
+        Event::Progress { job, fraction, .. } if run.current.borrow().clip.is_none() => {
+            run.bar.set_position(100 * u64::from(job) + (100.0 * fraction) as u64);
         }
         Event::Translated { job, width, height, milliseconds, device, .. } => {
             let [_, pixels] = <[Vec<u8>; 2]>::try_from(envelope.buffers).unwrap_or_default();
-            let target = &targets[job as usize];
-            let picture = Picture { width, height, pixels };
-            let written = picture.encode_png().map_err(anyhow::Error::from).and_then(|png| write_whole(target, &png));
-            if let Err(error) = written {
-                return complain(&format!("{error:#}"));
-            }
-            let (input, output) = (files[job as usize].display().to_string(), target.display().to_string());
-            bar.suspend(|| {
-                if arguments.json {
-                    let line = serde_json::json!({
-                        "input": input, "output": output, "width": width, "height": height,
-                        "milliseconds": milliseconds, "device": device,
-                    });
-                    println!("{line}");
-                } else {
-                    println!("{output}");
-                }
-            });
+            run.translated(job as usize, Picture { width, height, pixels }, milliseconds, device);
         }
         Event::TooLarge { job, width, height, needed, limit, largest_side } => {
-            complain(&format!(
-                "{}: translating {width}×{height} pixels would take {} MB and {} MB may be used; try --max-size {largest_side}",
-                files[job as usize].display(),
-                needed >> 20,
-                limit >> 20,
+            // Clips have their name put in front.
+            let name = files[job as usize].display().to_string();
+            let name = if run.current.borrow().clip.is_some() { String::new() } else { format!("{name}: ") };
+            let (needed, limit) = (needed >> 20, limit >> 20);
+            run.failed(job as usize, &format!(
+                "{name}translating {width}×{height} pixels would take {needed} MB and {limit} MB may be used; try --max-size {largest_side}"
             ));
         }
         Event::Failed { model: Some(_), message, .. } | Event::Several { message, .. } => no_model = Some(message),
-        Event::Failed { message, .. } if no_model.is_none() => complain(&message),
+        Event::Failed { job, message, .. } if no_model.is_none() => match job {
+            Some(job) => run.failed(job as usize, &message),
+            None => run.complain(&message),
+        },
+        Event::Failed { .. } => run.current.borrow_mut().clip = None,
         _ => {}
     })
     .within(arguments.memory.map(|megabytes| megabytes << 20));
     serve(arguments.backend, &console)?;
     drop(console);
-    bar.finish_and_clear();
+    run.bar.finish_and_clear();
     match no_model {
         Some(message) => bail!(message),
-        None if failures.get() > 0 => Ok(ExitStatus::Incomplete),
+        None if run.failures.get() > 0 => Ok(ExitStatus::Incomplete),
         None => Ok(ExitStatus::Done),
     }
 }

@@ -41,21 +41,11 @@ fn read(bytes: &[u8], kind: ImageFormat, format: &'static str) -> Result<Dynamic
     if is_cut_off(bytes, kind) {
         return Err(ImageError::Truncated { format });
     }
-    let mut limits = Limits::default();
-    limits.max_alloc = Some(MAX_DECODER_BYTES);
     let mut reader = ImageReader::with_format(Cursor::new(bytes), kind);
     // The sides are checked below, where the header's numbers are at hand for the message.
-    reader.limits(limits.clone());
+    reader.limits(limits());
     let mut decoder = reader.into_decoder().map_err(explain)?;
-    let (width, height) = decoder.dimensions();
-    if width.max(height) > MAX_SIDE || u64::from(width) * u64::from(height) > MAX_PIXELS {
-        return Err(ImageError::TooLarge { width, height });
-    }
-    if width.min(height) == 0 {
-        return Err(ImageError::Broken { format, reason: format!("its header says {width}×{height} pixels") });
-    }
-    limits.reserve(decoder.total_bytes()).map_err(explain)?;
-    decoder.set_limits(limits).map_err(explain)?;
+    admit(&mut decoder, format)?;
     // A broken EXIF block is no reason to refuse the picture.
     let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
     let mut image = DynamicImage::from_decoder(decoder).map_err(explain)?;
@@ -63,7 +53,29 @@ fn read(bytes: &[u8], kind: ImageFormat, format: &'static str) -> Result<Dynamic
     Ok(image)
 }
 
-fn explain(error: image::ImageError, format: &'static str) -> ImageError {
+fn limits() -> Limits {
+    let mut limits = Limits::default();
+    limits.max_alloc = Some(MAX_DECODER_BYTES);
+    limits
+}
+
+/// Checks the header against the limits, before memory is taken, and gives the width and height.
+pub(super) fn admit(decoder: &mut impl ImageDecoder, format: &'static str) -> Result<(u32, u32), ImageError> {
+    let explain = |error| explain(error, format);
+    let (width, height) = decoder.dimensions();
+    if width.max(height) > MAX_SIDE || u64::from(width) * u64::from(height) > MAX_PIXELS {
+        return Err(ImageError::TooLarge { width, height });
+    }
+    if width.min(height) == 0 {
+        return Err(ImageError::Broken { format, reason: format!("its header says {width}×{height} pixels") });
+    }
+    let mut limits = limits();
+    limits.reserve(decoder.total_bytes()).map_err(explain)?;
+    decoder.set_limits(limits).map_err(explain)?;
+    Ok((width, height))
+}
+
+pub(super) fn explain(error: image::ImageError, format: &'static str) -> ImageError {
     let is_end = |error: &std::io::Error| error.kind() == ErrorKind::UnexpectedEof;
     let at_top = matches!(&error, image::ImageError::IoError(error) if is_end(error));
     let chain = || std::iter::successors(Some(&error as &dyn Error), |error| (*error).source());
@@ -85,7 +97,7 @@ fn explain(error: image::ImageError, format: &'static str) -> ImageError {
 
 /// Whether the end of a file is missing, for the formats whose decoders would not say so:
 /// the JPEG decoder fills what is missing with grey.
-fn is_cut_off(bytes: &[u8], kind: ImageFormat) -> bool {
+pub(super) fn is_cut_off(bytes: &[u8], kind: ImageFormat) -> bool {
     match kind {
         ImageFormat::Jpeg => !has_jpeg_end(bytes),
         ImageFormat::WebP => {

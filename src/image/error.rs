@@ -1,6 +1,6 @@
 //! Why a file did not become a picture, or a picture a file.
 
-use super::{MAX_PIXELS, MAX_SIDE};
+use super::{MAX_ANIMATION_PIXELS, MAX_PIXELS, MAX_SIDE};
 
 /// Why a file did not become a picture. Messages are sentences that follow a file's name and a colon.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -31,6 +31,17 @@ pub enum ImageError {
         /// Height in its header.
         height: u32,
     },
+    /// An animation of more frames than are allowed at its size.
+    #[error(
+        "The animation has more than {} frames of {width}×{height} pixels, which is as many as are read at this size.",
+        MAX_ANIMATION_PIXELS / (u64::from(*width) * u64::from(*height)).max(1)
+    )]
+    TooLong {
+        /// Width of a frame.
+        width: u32,
+        /// Height of a frame.
+        height: u32,
+    },
     /// The end is missing.
     #[error("The {format} file is cut off: its end is missing. Copy or download it again.")]
     Truncated {
@@ -46,7 +57,7 @@ pub enum ImageError {
         reason: String,
     },
     /// A picture could not be written.
-    #[error("The picture cannot be written as PNG: {reason}.")]
+    #[error("The picture cannot be written: {reason}.")]
     Encoding {
         /// The encoder's words.
         reason: String,

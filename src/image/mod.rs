@@ -1,5 +1,6 @@
 //! Pictures: RGBA8 pixels, the files they come from, and the planes that networks take.
 
+mod animation;
 mod decode;
 mod error;
 mod resize;
@@ -8,6 +9,7 @@ mod sniff;
 use image::codecs::png::{CompressionType, FilterType, PngEncoder};
 use image::{ExtendedColorType, ImageEncoder};
 
+pub use animation::{Animation, AnimationFormat, AnimationWriter, Frame, Frames, MAX_ANIMATION_PIXELS};
 pub use decode::{MAX_PIXELS, MAX_SIDE};
 pub use error::ImageError;
 

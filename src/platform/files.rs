@@ -10,20 +10,71 @@ use std::path::{Path, PathBuf};
 /// # Errors
 /// Those of the file system; the old file is then untouched and nothing is left beside it.
 pub fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let (file, beside) = create_beside(path)?;
-    let written = fill(file, bytes);
-    let renamed = written.and_then(|()| fs::rename(&beside, path));
-    if renamed.is_err() {
-        // The first error is the one to tell.
-        let _ = fs::remove_file(&beside);
-    }
-    renamed
+    let mut partial = Partial::create(path)?;
+    partial.write_all(bytes)?;
+    partial.finish()
 }
 
-/// Takes the file, so that it is closed before it is renamed.
-fn fill(mut file: File, bytes: &[u8]) -> io::Result<()> {
-    file.write_all(bytes)?;
-    file.sync_all()
+/// A file that is being written beside its place and takes it when it is whole; given up, it is removed.
+#[derive(Debug)]
+pub struct Partial {
+    /// Closed before it is renamed.
+    file: Option<File>,
+    beside: PathBuf,
+    path: PathBuf,
+}
+
+impl Partial {
+    /// Begins a file that shall stand at `path`.
+    ///
+    /// # Errors
+    /// Those of the file system.
+    pub fn create(path: &Path) -> io::Result<Self> {
+        let (file, beside) = create_beside(path)?;
+        Ok(Self { file: Some(file), beside, path: path.to_owned() })
+    }
+
+    /// Where it is meanwhile, for another program to write to.
+    pub fn beside(&self) -> &Path {
+        &self.beside
+    }
+
+    /// Where it shall stand.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Puts it in its place, replacing what was there.
+    ///
+    /// # Errors
+    /// Those of the file system; the old file is then untouched and nothing is left beside it.
+    pub fn finish(mut self) -> io::Result<()> {
+        if let Some(file) = self.file.take() {
+            file.sync_all()?;
+        }
+        fs::rename(&self.beside, &self.path)?;
+        self.beside.clear();
+        Ok(())
+    }
+}
+
+impl Write for Partial {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.file.as_mut().map_or(Ok(0), |file| file.write(bytes))
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Drop for Partial {
+    fn drop(&mut self) {
+        if !self.beside.as_os_str().is_empty() {
+            // Nobody is left to tell.
+            let _ = fs::remove_file(&self.beside);
+        }
+    }
 }
 
 /// A new file in the folder of `path`, under a name that nobody has: `.name.0.partial` or a later number.

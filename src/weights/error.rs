@@ -216,10 +216,17 @@ pub enum WeightError {
         found: Vec<usize>,
     },
     /// Neither a generator nor a discriminator.
-    #[error("These are not the weights of a CycleGAN generator or discriminator: the first tensor is `{tensor}`.")]
+    #[error(
+        "These are not the weights of a CycleGAN generator or discriminator, which begin with a convolution over the \
+         colours of a picture: of {tensors} tensors the first is `{tensor}` of shape {shape:?}."
+    )]
     UnknownArchitecture {
         /// Name of the file's first tensor.
         tensor: String,
+        /// Its shape.
+        shape: Vec<usize>,
+        /// How many there are.
+        tensors: usize,
     },
     /// A discriminator where a generator is needed.
     #[error("These are the weights of a discriminator ({found}); a generator's are needed to translate images.")]

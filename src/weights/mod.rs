@@ -113,8 +113,7 @@ impl WeightFile {
     /// [`WeightError::UnknownArchitecture`] when it is neither network, else what [`Self::fits`] finds.
     pub fn architecture(&self) -> Result<Architecture, WeightError> {
         let Some(architecture) = Architecture::infer(&self.shapes()) else {
-            let first = self.tensors.first().map_or("", |tensor| &tensor.name);
-            return Err(WeightError::UnknownArchitecture { tensor: printable(first) });
+            return Err(self.unknown());
         };
         self.fits(&architecture.parameters())?;
         Ok(architecture)
@@ -153,6 +152,15 @@ impl WeightFile {
     /// The tensor of that name.
     pub fn tensor(&self, name: &str) -> Option<&NamedTensor> {
         self.tensors.iter().find(|tensor| tensor.name == name)
+    }
+
+    fn unknown(&self) -> WeightError {
+        let first = self.tensors.first();
+        WeightError::UnknownArchitecture {
+            tensor: printable(first.map_or("", |tensor| &tensor.name)),
+            shape: first.map_or_else(Vec::new, |tensor| tensor.shape.clone()),
+            tensors: self.tensors.len(),
+        }
     }
 
     fn shapes(&self) -> Vec<(&str, &[usize])> {

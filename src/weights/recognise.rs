@@ -68,10 +68,7 @@ impl WeightFile {
             }
         }
         match found.len() {
-            0 => Err(nearest.map(|(error, _)| error).unwrap_or_else(|| {
-                let first = self.tensors.first().map_or("", |tensor| &tensor.name);
-                WeightError::UnknownArchitecture { tensor: printable(first) }
-            })),
+            0 => Err(nearest.map(|(error, _)| error).unwrap_or_else(|| self.unknown())),
             1 => match found.remove(0).kind {
                 Kind::Unet => Err(WeightError::OtherNetwork { what: "a U-Net generator (as of pix2pix)" }),
                 Kind::Known(Architecture::Resnet { affine: true, .. }, places)

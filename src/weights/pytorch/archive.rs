@@ -56,6 +56,12 @@ pub fn parts(bytes: &[u8]) -> Result<Vec<Part<'_>>, WeightError> {
         let record = Record::find(bytes, at, ENTRY);
         let entry = record.as_ref().and_then(|record| entry(bytes, record));
         let entry = entry.ok_or_else(|| damaged("its zip archive's directory cannot be understood"))?;
+        // Only the source code of a TorchScript program is; the caller knows such a file by its other parts.
+        let is_code = entry.name.windows(6).any(|name| name == b"/code/");
+        if entry.packed && is_code {
+            at += entry.length;
+            continue;
+        }
         if entry.packed {
             return Err(WeightError::Packed);
         }
