@@ -94,7 +94,7 @@ mod tests {
 
     /// Vertical stripes of a width and shade, shifted.
     fn striped(width: u32, shade: u8, shift: u32) -> Picture {
-        let level = |x: u32| if (x + shift) / width % 2 == 0 { shade } else { 255 - shade };
+        let level = |x: u32| if ((x + shift) / width).is_multiple_of(2) { shade } else { 255 - shade };
         let pixels = (0..24 * 24).flat_map(|index| [level(index % 24), level(index % 24), 100, 255]);
         Picture { width: 24, height: 24, pixels: pixels.collect() }
     }
