@@ -7,7 +7,8 @@ use wasm_bindgen::{JsCast, JsValue};
 use wasm_bindgen_futures::JsFuture;
 use web_sys::{
     DomException, File, FileSystemDirectoryHandle, FileSystemFileHandle, FileSystemGetDirectoryOptions,
-    FileSystemGetFileOptions, FileSystemRemoveOptions, FileSystemWritableFileStream, WorkerGlobalScope,
+    FileSystemGetFileOptions, FileSystemRemoveOptions, FileSystemWritableFileStream, StorageEstimate,
+    WorkerGlobalScope,
 };
 
 /// Why something could not be kept or found.
@@ -95,16 +96,19 @@ impl Shelf {
         let stream = JsFuture::from(file.unchecked_into::<FileSystemFileHandle>().create_writable()).await?;
         let stream: FileSystemWritableFileStream = stream.unchecked_into();
         // A copy: the view of this memory would be gone when the memory grows.
-        let written = match stream.write_with_js_u8_array(&Uint8Array::from(bytes)) {
-            Ok(promise) => JsFuture::from(promise).await,
-            Err(error) => Err(error),
+        let written = async {
+            JsFuture::from(stream.write_with_js_u8_array(&Uint8Array::from(bytes))?).await?;
+            JsFuture::from(stream.close()).await
         };
-        if let Err(error) = written {
+        if let Err(error) = written.await {
             // What it had written is given up; a stream that failed has done so already.
             let _ = JsFuture::from(stream.abort()).await;
-            return Err(error.into());
+            return Err(match error.into() {
+                // On a full disk Chromium may only say that its pipe broke.
+                ShelfError::Other(_) if !has_room(bytes.len()).await => ShelfError::Full,
+                error => error,
+            });
         }
-        JsFuture::from(stream.close()).await?;
         Ok(())
     }
 
@@ -129,4 +133,14 @@ impl Shelf {
         JsFuture::from(self.0.remove_entry_with_options(name, &options)).await?;
         Ok(())
     }
+}
+
+/// Whether the browser would let this site keep that many bytes more; yes where it does not say.
+async fn has_room(bytes: usize) -> bool {
+    let Ok(scope) = js_sys::global().dyn_into::<WorkerGlobalScope>() else { return true };
+    let Ok(estimate) = scope.navigator().storage().estimate() else { return true };
+    let Ok(estimate) = JsFuture::from(estimate).await else { return true };
+    let estimate: StorageEstimate = estimate.unchecked_into();
+    let free = estimate.get_quota().zip(estimate.get_usage()).map(|(quota, usage)| quota - usage);
+    free.is_none_or(|free| free >= bytes as f64)
 }
