@@ -285,7 +285,7 @@ fn broken_files_are_named() {
         ("a header of 4 MiB and a byte", lengthy((4 << 20) + 1), "header claims 4194305"),
         ("a header too short", lengthy(20), "header cannot be understood"),
         ("an empty header", lengthy(0), "header cannot be understood"),
-        ("no UTF-8", crafted(&"\u{0}".repeat(8), 0).iter().map(|&b| b | 0x80).collect(), "header claims"),
+        ("no UTF-8", crafted(&"\u{0}".repeat(8), 0).iter().map(|&b| b | 0x80).collect(), "a file of another program"),
         ("bytes for JSON", [&8u64.to_le_bytes()[..], &[0xff; 8]].concat(), "header cannot be understood"),
         ("a list for a header", crafted("[1,2,3]", 0), "expected a JSON object of tensors"),
         ("a deep header", crafted(&nested, 0), "header cannot be understood"),

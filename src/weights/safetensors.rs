@@ -60,6 +60,7 @@ pub(super) fn read(bytes: &[u8]) -> Result<WeightFile, WeightError> {
         // Taken for a length, the first bytes of any other kind of file are absurd.
         return Err(match looks_like(bytes) {
             Some(looks_like) => WeightError::NotWeights { looks_like },
+            None if rest.first() != Some(&b'{') => WeightError::NotWeights { looks_like: "a file of another program" },
             None => WeightError::HeaderTooLarge { length },
         });
     }

@@ -14,17 +14,16 @@ export async function open({ backend, config, pixels }) {
   const side = config.size;
   const piles = await Promise.all(pictures.map((picture) => png(picture, side)));
   const data = { Piles: { a: ["a.png"], b: ["b.png"] } };
-  // Paused after each step: a message that is sent during a step is heard at its end.
+  // Paused at once, after the first step at the latest; then a step at a time.
   const first = worker.hears("Step");
   await worker.ask({ Train: { config, data } }, "TrainingStarted", ...piles);
   const { step } = await worker.ask("Pause", "Paused");
   const oneStep = async () => {
-    const losses = worker.hears("Step");
-    const { at } = await worker.ask("Resume", "Resumed");
-    const paused = worker.ask("Pause", "Paused");
-    const event = await losses;
+    const paused = worker.hears("Paused");
+    const start = performance.now();
+    const { at, losses } = await worker.ask("StepOnce", "Step");
     await paused;
-    return { milliseconds: event.at - at, losses: event.losses };
+    return { milliseconds: at - start, losses };
   };
   const forward = () => worker.translate("trained:AtoB", side, pictures[0]);
   // The pause may have come before the first step.
