@@ -97,7 +97,10 @@ pub async fn serve<B: Kernels, H: Host>(
     host.emit(Event::Progress { job, stage: Stage::Decoding, fraction: 0.0 }.into());
     host.breathe().await;
     let picture = match picture(input, bytes) {
-        Ok(picture) => max_side.map_or(picture.clone(), |side| picture.shrink_to(side)),
+        Ok(picture) => match max_side {
+            Some(side) => picture.shrink_to(side),
+            None => picture,
+        },
         Err(message) => {
             host.emit(Event::Failed { job: Some(job), model: None, message }.into());
             return Ok(());
