@@ -2,7 +2,8 @@
 //!
 //! A convolution is a matrix product `W[Cout × K] · columns[K × P]` with `K = Cin·k²` and `P`
 //! output pixels. The columns are gathered for a few output rows at a time, so that they stay in
-//! the second-level cache; padding is part of the gather.
+//! the second-level cache; padding is part of the gather. Floor: as [`super::super::Kernels::convolve`], and every
+//! input written and read `k²/stride²` times within that cache.
 
 use std::ops::Range;
 

@@ -1,4 +1,5 @@
-//! Instance normalisation and Adam: one pass or two over memory, in the widest vectors at hand.
+//! Instance normalisation and Adam: one pass or two over memory, in the widest vectors at hand. The
+//! floors stand at [`super::super::Kernels`]: bytes decide, not operations.
 
 use crate::kernels::{AdamStep, NORM_EPSILON};
 use crate::platform::parallel;

@@ -1,7 +1,8 @@
 //! Instance normalisation and Adam on a GPU.
 //!
 //! A plane is summed in slices by units of their own, the slices by one unit a plane: three launches
-//! without a barrier. Floor: the input is read twice, the output written once.
+//! without a barrier. Floor: the input is read twice (in the gradient both inputs are), the output written once:
+//! 12 bytes a value, 20 in the gradient.
 
 use burn::tensor::TensorMetadata;
 use burn_cubecl::kernel::into_contiguous;

@@ -1,4 +1,4 @@
-//! The correlation: weight gradients.
+//! The correlation: weight gradients. Floor: 2 operations a tap, output, and pair of channels; both operands once.
 
 use burn::tensor::TensorMetadata;
 use burn_cubecl::tensor::CubeTensor;
