@@ -10,8 +10,8 @@
 //! `∂V[f] = U[f]ᵀ·∂M[f]` and `∂U[f] = ∂M[f]·V[f]ᵀ` with `∂M = A·∂Y·Aᵀ`.
 //!
 //! Floor: `2·36/16·N·Cout·Hout·Wout·Cin` operations in the products; the spectra are written and read once,
-//! 36/16 of the input's and the output's bytes, and 36/9 of the weight's for every picture. Rounding grows with the size of the matrices'
-//! entries: about 1e-6 of the largest output, against 1e-7 for the definition.
+//! 36/16 of the input's and the output's bytes, and 36/9 of the weight's for every picture. Rounding grows
+//! with the size of the matrices' entries: about 1e-6 of the largest output, against 1e-7 for the definition.
 
 mod tiling;
 mod transforms;
