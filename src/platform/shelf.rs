@@ -7,8 +7,7 @@ use wasm_bindgen::{JsCast, JsValue};
 use wasm_bindgen_futures::JsFuture;
 use web_sys::{
     DomException, File, FileSystemDirectoryHandle, FileSystemFileHandle, FileSystemGetDirectoryOptions,
-    FileSystemGetFileOptions, FileSystemRemoveOptions, FileSystemWritableFileStream, StorageEstimate,
-    WorkerGlobalScope,
+    FileSystemGetFileOptions, FileSystemRemoveOptions, FileSystemWritableFileStream, WorkerGlobalScope,
 };
 
 /// Why something could not be kept or found.
@@ -90,6 +89,18 @@ impl Shelf {
     /// # Errors
     /// [`ShelfError::Full`], [`ShelfError::Gone`] when the folder was deleted meanwhile; what was there before is kept.
     pub async fn write(&self, name: &str, bytes: &[u8]) -> Result<(), ShelfError> {
+        let mut written = self.try_write(name, bytes).await;
+        // On a full disk Chromium says now and then only that its pipe broke; asked again, it says why.
+        for _ in 0..3 {
+            if !matches!(written, Err(ShelfError::Other(_))) {
+                break;
+            }
+            written = self.try_write(name, bytes).await;
+        }
+        written
+    }
+
+    async fn try_write(&self, name: &str, bytes: &[u8]) -> Result<(), ShelfError> {
         let options = FileSystemGetFileOptions::new();
         options.set_create(true);
         let file = JsFuture::from(self.0.get_file_handle_with_options(name, &options)).await?;
@@ -103,11 +114,7 @@ impl Shelf {
         if let Err(error) = written.await {
             // What it had written is given up; a stream that failed has done so already.
             let _ = JsFuture::from(stream.abort()).await;
-            return Err(match error.into() {
-                // On a full disk Chromium may only say that its pipe broke.
-                ShelfError::Other(_) if !has_room(bytes.len()).await => ShelfError::Full,
-                error => error,
-            });
+            return Err(error.into());
         }
         Ok(())
     }
@@ -133,14 +140,4 @@ impl Shelf {
         JsFuture::from(self.0.remove_entry_with_options(name, &options)).await?;
         Ok(())
     }
-}
-
-/// Whether the browser would let this site keep that many bytes more; yes where it does not say.
-async fn has_room(bytes: usize) -> bool {
-    let Ok(scope) = js_sys::global().dyn_into::<WorkerGlobalScope>() else { return true };
-    let Ok(estimate) = scope.navigator().storage().estimate() else { return true };
-    let Ok(estimate) = JsFuture::from(estimate).await else { return true };
-    let estimate: StorageEstimate = estimate.unchecked_into();
-    let free = estimate.get_quota().zip(estimate.get_usage()).map(|(quota, usage)| quota - usage);
-    free.is_none_or(|free| free >= bytes as f64)
 }
