@@ -89,15 +89,14 @@ impl Shelf {
     /// # Errors
     /// [`ShelfError::Full`], [`ShelfError::Gone`] when the folder was deleted meanwhile; what was there before is kept.
     pub async fn write(&self, name: &str, bytes: &[u8]) -> Result<(), ShelfError> {
-        let mut written = self.try_write(name, bytes).await;
         // On a full disk Chromium says now and then only that its pipe broke; asked again, it says why.
         for _ in 0..3 {
-            if !matches!(written, Err(ShelfError::Other(_))) {
-                break;
+            match self.try_write(name, bytes).await {
+                Err(ShelfError::Other(_)) => {}
+                written => return written,
             }
-            written = self.try_write(name, bytes).await;
         }
-        written
+        self.try_write(name, bytes).await
     }
 
     async fn try_write(&self, name: &str, bytes: &[u8]) -> Result<(), ShelfError> {

@@ -1,6 +1,7 @@
 //! Keeps the training, so that it survives a closed tab: the pictures once, a checkpoint every now and then.
 //!
-//! Each training has a folder of its own: `pictures.zip`, `checkpoint.safetensors`, and `about.json`, written last.
+//! Each training has a folder of its own: `pictures.zip`, `step-N.safetensors`, and `about.json`, which is written
+//! after the checkpoint of its step N: a tab may go at any moment, and what is told is what is there.
 //! A newer training deletes the folders of others with its first checkpoint; a tab whose folder is gone
 //! says so and trains on.
 
@@ -17,8 +18,17 @@ use crate::protocol::{Event, KeptTraining, TrainData};
 
 const ROOM: &str = "trainings";
 const PICTURES: &str = "pictures.zip";
-const CHECKPOINT: &str = "checkpoint.safetensors";
 const ABOUT: &str = "about.json";
+
+/// The file of the checkpoint after so many steps.
+fn checkpoint(step: u64) -> String {
+    format!("step-{step}.safetensors")
+}
+
+/// The step of a checkpoint's file; none for the other files.
+fn step_of(name: &str) -> Option<u64> {
+    name.strip_prefix("step-")?.strip_suffix(".safetensors")?.parse().ok()
+}
 
 /// A checkpoint on its way.
 struct Written {
@@ -88,8 +98,12 @@ impl Keeper {
                 return Err(ShelfError::Gone);
             }
             let folder = room.folder(&name).await?;
-            folder.write(CHECKPOINT, &bytes).await?;
+            folder.write(&checkpoint(step), &bytes).await?;
             folder.write(ABOUT, serde_json::to_string(&about).unwrap_or_default().as_bytes()).await?;
+            // Only older ones: a tab that is going may still write beside the one that took over.
+            for old in folder.names().await?.iter().filter(|name| step_of(name).is_some_and(|old| old < step)) {
+                folder.remove(old).await?;
+            }
             for other in room.names().await?.iter().filter(|other| **other != name) {
                 // Another tab may have a file of it open; then it goes with the next checkpoint.
                 let _ = room.remove(other).await;
@@ -119,10 +133,10 @@ impl Keeper {
     /// The checkpoint and the pictures of the newest training; later checkpoints are kept with them.
     pub async fn kept(&self) -> Result<[Vec<u8>; 2], String> {
         let broken = |error: ShelfError| format!("The kept training cannot be read: {error}.");
-        let (name, _): (String, _) = newest().await.map_err(broken)?.ok_or("No training is kept on this machine.")?;
+        let (name, about) = newest().await.map_err(broken)?.ok_or("No training is kept on this machine.")?;
         let read = async {
             let folder = Shelf::open(ROOM).await?.folder(&name).await?;
-            Ok([folder.read(CHECKPOINT).await?, folder.read(PICTURES).await?])
+            Ok([folder.read(&checkpoint(about.step)).await?, folder.read(PICTURES).await?])
         };
         let files = read.await.map_err(broken)?;
         self.0.has_complained.set(false);
