@@ -38,9 +38,9 @@ pub struct Losses {
     pub adversarial_ab: f32,
     /// Adversarial loss of generator_ba (discriminator_a judges fake_a).
     pub adversarial_ba: f32,
-    /// Cycle-consistency loss A → B → A, times lambda_cycle.
+    /// Cycle-consistency loss A → B → A, times lambda_a.
     pub cycle_a: f32,
-    /// Cycle-consistency loss B → A → B, times lambda_cycle.
+    /// Cycle-consistency loss B → A → B, times lambda_b.
     pub cycle_b: f32,
     /// Identity loss |generator_ba(real_a) − real_a|, times its weight.
     pub identity_a: f32,

@@ -20,8 +20,8 @@ pub struct Advice {
 
 impl Advice {
     /// Takes in the losses of a report; what there is to say about them, in whole sentences.
-    /// `lambda_cycle` is what the cycle losses are weighted with.
-    pub fn hear(&mut self, losses: &Losses, lambda_cycle: f32, domains: [&str; 2]) -> Option<String> {
+    /// `lambda` is what the cycle losses are weighted with.
+    pub fn hear(&mut self, losses: &Losses, lambda: f32, domains: [&str; 2]) -> Option<String> {
         self.heard = self.heard.saturating_add(1);
         let share = if self.heard == 1 { 1.0 } else { SHARE };
         let mix = |mean: &mut f32, new: f32| *mean += (new - *mean) * share;
@@ -44,7 +44,7 @@ impl Advice {
         let beaten = [(means.discriminator_b, means.adversarial_ab), (means.discriminator_a, means.adversarial_ba)]
             .iter()
             .position(|(judge, generator)| *judge < 0.01 && *generator > 0.8);
-        let unchanged = means.cycle_a.max(means.cycle_b) < 0.01 * lambda_cycle && lambda_cycle > 0.0;
+        let unchanged = means.cycle_a.max(means.cycle_b) < 0.01 * lambda && lambda > 0.0;
         let rising = total > 2.0 * self.best && self.best > 0.0;
         let [a, b] = domains;
         if let Some(way) = beaten

@@ -43,7 +43,9 @@ impl TrainConfig {
 
     /// The discriminators' shape.
     pub fn discriminator(&self) -> PatchDiscriminatorConfig {
-        PatchDiscriminatorConfig::new().with_ndf(self.ndf as usize).with_n_layers(self.n_layers as usize)
+        PatchDiscriminatorConfig::new()
+            .with_ndf(self.ndf as usize)
+            .with_n_layers(self.patch_layers().unwrap_or(3) as usize)
     }
 }
 
@@ -164,8 +166,7 @@ where
         real_b: Tensor<A::InnerBackend, 4>,
         rate: f64,
     ) -> (Vec<Tensor<A::InnerBackend, 1>>, Tensor<A::InnerBackend, 4>, Tensor<A::InnerBackend, 4>) {
-        let lambda_cycle = self.config.lambda_cycle;
-        let lambda_identity = lambda_cycle * self.config.lambda_identity;
+        let TrainConfig { lambda_a, lambda_b, lambda_identity, .. } = self.config;
         let judges = self.discriminators.clone().no_grad();
         let batch = real_a.dims()[0];
         let [real_a, real_b] = [real_a, real_b].map(Tensor::<A, 4>::from_inner);
@@ -180,8 +181,8 @@ where
             let both = generator.forward(Tensor::cat(vec![real.clone(), own.clone()], 0));
             (both.clone().narrow(0, 0, batch), Some(both.narrow(0, batch, batch)))
         };
-        let identity = |idt: Option<Tensor<A, 4>>, real: Tensor<A, 4>| match idt {
-            Some(idt) => loss::l1(idt, real) * lambda_identity,
+        let identity = |idt: Option<Tensor<A, 4>>, real: Tensor<A, 4>, lambda: f32| match idt {
+            Some(idt) => loss::l1(idt, real) * (lambda * lambda_identity),
             None => Tensor::zeros([1], &real.device()),
         };
         let (fake_b, idt_b) = forward(&generators.ab, &real_a, &real_b);
@@ -192,10 +193,10 @@ where
         let terms = [
             loss::adversarial(judges.b.forward(fake_b.clone()), 1.0),
             loss::adversarial(judges.a.forward(fake_a.clone()), 1.0),
-            loss::l1(rec_a, real_a.clone()) * lambda_cycle,
-            loss::l1(rec_b, real_b.clone()) * lambda_cycle,
-            identity(idt_a, real_a),
-            identity(idt_b, real_b),
+            loss::l1(rec_a, real_a.clone()) * lambda_a,
+            loss::l1(rec_b, real_b.clone()) * lambda_b,
+            identity(idt_a, real_a, lambda_a),
+            identity(idt_b, real_b, lambda_b),
         ];
         let values = terms.iter().map(|term| term.clone().inner()).collect();
         let [fake_a, fake_b] = [fake_a, fake_b].map(Tensor::inner);

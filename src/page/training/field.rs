@@ -19,7 +19,7 @@ pub enum Field {
     LearningRate,
     /// `TrainConfig::decay_from`, in percent.
     DecayFrom,
-    /// `TrainConfig::lambda_cycle`.
+    /// `TrainConfig::lambda_a` and `lambda_b` alike.
     LambdaCycle,
     /// `TrainConfig::lambda_identity`.
     LambdaIdentity,
@@ -59,7 +59,7 @@ impl Field {
             // Rounded, so that 2e-4 is 2 and not 2.0000000000000004.
             Self::LearningRate => (config.learning_rate * 1e8).round() / 1e4,
             Self::DecayFrom => (f64::from(config.decay_from) * 100.0).round(),
-            Self::LambdaCycle => config.lambda_cycle.into(),
+            Self::LambdaCycle => config.lambda_a.into(),
             Self::LambdaIdentity => config.lambda_identity.into(),
             Self::Seed => config.seed as f64,
             Self::PreviewEvery => config.preview_every as f64,
@@ -80,7 +80,7 @@ impl Field {
             Self::Steps => config.steps = value as u64,
             Self::LearningRate => config.learning_rate = value * 1e-4,
             Self::DecayFrom => config.decay_from = (value / 100.0) as f32,
-            Self::LambdaCycle => config.lambda_cycle = value as f32,
+            Self::LambdaCycle => (config.lambda_a, config.lambda_b) = (value as f32, value as f32),
             Self::LambdaIdentity => config.lambda_identity = value as f32,
             Self::Seed => config.seed = value as u64,
             Self::PreviewEvery => config.preview_every = value as u64,

@@ -1,0 +1,150 @@
+//! Options that are one of a few names: the same names in a TOML file, on the command line and in the page.
+
+use serde::{Deserialize, Serialize};
+
+/// An option with a few named values.
+pub trait Choice: Copy + PartialEq + Default + 'static {
+    /// Every value, the default first.
+    const ALL: &'static [Self];
+
+    /// The name as typed; the official code's where it has one.
+    fn as_str(self) -> &'static str;
+
+    /// One sentence for people.
+    fn about(self) -> &'static str;
+
+    /// The value of that name.
+    fn parse(name: &str) -> Option<Self> {
+        Self::ALL.iter().copied().find(|value| value.as_str() == name)
+    }
+}
+
+macro_rules! choice {
+    ($(#[$doc:meta])* $name:ident { $($variant:ident $text:literal $about:literal)* }) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+        pub enum $name {
+            $(#[doc = $about] #[serde(rename = $text)] $variant,)*
+        }
+
+        impl Choice for $name {
+            const ALL: &'static [Self] = &[$(Self::$variant),*];
+
+            fn as_str(self) -> &'static str {
+                match self { $(Self::$variant => $text),* }
+            }
+
+            fn about(self) -> &'static str {
+                match self { $(Self::$variant => $about),* }
+            }
+        }
+
+        impl Default for $name {
+            fn default() -> Self {
+                Self::ALL[0]
+            }
+        }
+    };
+}
+
+choice! {
+    /// The adversarial loss (official `--gan_mode`).
+    GanMode {
+        Lsgan "lsgan" "Least squares (Mao et al. 2017): the paper's."
+        Vanilla "vanilla" "Cross-entropy on logits (Goodfellow et al. 2014)."
+        Wgangp "wgangp" "Wasserstein distance with a gradient penalty (Gulrajani et al. 2017)."
+        Hinge "hinge" "Hinge loss (Lim and Ye 2017)."
+    }
+}
+
+choice! {
+    /// The generator's kind (official `--netG`).
+    NetG {
+        Resnet "resnet" "Residual blocks between two halvings and two doublings: the paper's."
+        MobileResnet "mobile-resnet" "The same with depthwise-separable residual blocks: a fraction of the size (Li et al. 2020)."
+        Unet128 "unet_128" "Seven halvings with skip connections, for sides that are multiples of 128."
+        Unet256 "unet_256" "Eight halvings with skip connections, for sides that are multiples of 256."
+    }
+}
+
+choice! {
+    /// The discriminator's kind (official `--netD`).
+    NetD {
+        NLayers "n_layers" "A PatchGAN of n_layers layers; three make the paper's, of 70×70 pixels."
+        Basic "basic" "The paper's PatchGAN of three layers, whatever n_layers says."
+        Pixel "pixel" "Judges every pixel for itself."
+    }
+}
+
+choice! {
+    /// The normalisation layers (official `--norm`).
+    Norm {
+        Instance "instance" "Each plane by its own mean and variance: the paper's."
+        None "none" "No normalisation."
+    }
+}
+
+choice! {
+    /// The distribution of the initial weights (official `--init_type`).
+    InitType {
+        Normal "normal" "Normal with deviation init_gain: the paper's."
+        Xavier "xavier" "Normal, scaled by the channels in and out (Glorot and Bengio 2010)."
+        Kaiming "kaiming" "Normal, scaled by the channels in (He et al. 2015)."
+        Orthogonal "orthogonal" "Orthogonal rows (Saxe et al. 2014)."
+    }
+}
+
+choice! {
+    /// How the generator doubles its maps.
+    Upsample {
+        Transposed "transposed" "Transposed convolution: the paper's."
+        Resize "resize" "Nearest-neighbour resizing and a convolution: no checkerboard (Odena et al. 2016)."
+    }
+}
+
+choice! {
+    /// How the learning rate goes (official `--lr_policy`).
+    LrPolicy {
+        Linear "linear" "Constant, then linear to near zero: the paper's."
+        Step "step" "A tenth of it every lr_decay_steps steps."
+        Plateau "plateau" "A fifth of it whenever the generators' loss stops falling."
+        Cosine "cosine" "Half a cosine to zero."
+    }
+}
+
+choice! {
+    /// How pictures are brought to the training size (official `--preprocess`).
+    Preprocess {
+        ResizeAndCrop "resize_and_crop" "Resized to load_size × load_size whatever their shape, then a random crop."
+        ScaleWidthAndCrop "scale_width_and_crop" "Scaled to a width of load_size with their shape kept, then a random crop."
+        Crop "crop" "A random crop of the picture as it is."
+        None "none" "The whole picture as it is, its sides rounded to multiples of 4."
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_the_same_in_files_and_on_the_command_line() {
+        fn check<T: Choice + Serialize + for<'a> Deserialize<'a> + std::fmt::Debug>() {
+            assert_eq!(T::default(), T::ALL[0]);
+            for value in T::ALL {
+                let json = serde_json::to_value(value).expect("plain data");
+                assert_eq!(json, value.as_str());
+                assert_eq!(serde_json::from_value::<T>(json).expect("it was just written"), *value);
+                assert_eq!(T::parse(value.as_str()), Some(*value));
+            }
+            assert_eq!(T::parse("no such"), None);
+        }
+        check::<GanMode>();
+        check::<NetG>();
+        check::<NetD>();
+        check::<Norm>();
+        check::<InitType>();
+        check::<Upsample>();
+        check::<LrPolicy>();
+        check::<Preprocess>();
+    }
+}

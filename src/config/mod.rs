@@ -1,0 +1,344 @@
+//! The one description of a training: defaults of the command line and of the page alike.
+//!
+//! Plain data, so that the page can show and change it without linking any of the networks.
+
+mod choice;
+
+use serde::{Deserialize, Serialize};
+
+pub use choice::{Choice, GanMode, InitType, LrPolicy, NetD, NetG, Norm, Preprocess, Upsample};
+
+/// Everything that decides a training run. Defaults are the official ones of the CycleGAN
+/// paper (Zhu et al. 2017, <https://arxiv.org/abs/1703.10593>, section 4 and appendix 7).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct TrainConfig {
+    /// Name of the preset it was made from.
+    pub preset: String,
+    /// Name of domain A, e.g. `horse`.
+    pub domain_a: String,
+    /// Name of domain B, e.g. `zebra`.
+    pub domain_b: String,
+    /// Name of the data set, for the weight files' metadata.
+    pub data: String,
+    /// Licence of the weights that come out, for their metadata.
+    pub licence: String,
+    /// How pictures are brought to the training size.
+    pub preprocess: Preprocess,
+    /// Side in pixels of the square training images (official `crop_size`); a multiple of 4. Without cropping
+    /// (`preprocess` none), the largest side that is trained on.
+    #[serde(alias = "crop_size")]
+    pub size: u32,
+    /// Side that images are resized to before a random `size` crop; equal to `size` for no crop.
+    pub load_size: u32,
+    /// Whether images are mirrored at random.
+    pub flip: bool,
+    /// Images are turned at random by up to so many degrees either way; 0 for never.
+    pub rotate: f32,
+    /// Brightness, contrast and saturation change at random by up to this fraction; 0 for never.
+    pub colour_jitter: f32,
+    /// Whether the discriminators see real and fake images through random, differentiable changes of colour,
+    /// place and missing parts (Zhao et al. 2020, <https://arxiv.org/abs/2006.10738>): for small sets.
+    pub diff_augment: bool,
+    /// The generators' kind.
+    pub net_g: NetG,
+    /// Channels after the generator's first convolution.
+    pub ngf: u32,
+    /// Residual blocks of the generator.
+    pub n_blocks: u32,
+    /// How the generators double their maps.
+    pub upsample: Upsample,
+    /// Whether the generators' blocks drop half of their values at random while training.
+    pub dropout: bool,
+    /// The discriminators' kind.
+    pub net_d: NetD,
+    /// Channels after the discriminator's first convolution.
+    pub ndf: u32,
+    /// Layers of a discriminator of the kind `n_layers`; 3 is the 70×70 PatchGAN.
+    #[serde(alias = "n_layers_D")]
+    pub n_layers: u32,
+    /// Whether the discriminators' weights are divided by their largest singular value (Miyato et al. 2018).
+    pub spectral_norm: bool,
+    /// The normalisation layers of all networks.
+    pub norm: Norm,
+    /// Whether the norms have a scale and a shift that are learned.
+    pub affine: bool,
+    /// The distribution of the initial weights.
+    pub init_type: InitType,
+    /// Its scale.
+    pub init_gain: f32,
+    /// The adversarial loss.
+    pub gan_mode: GanMode,
+    /// Weight of the gradient penalty of `wgangp`.
+    pub lambda_gp: f32,
+    /// Weight of the cycle-consistency loss A → B → A.
+    #[serde(alias = "lambda_A", alias = "lambda_cycle")]
+    pub lambda_a: f32,
+    /// Weight of the cycle-consistency loss B → A → B.
+    #[serde(alias = "lambda_B")]
+    pub lambda_b: f32,
+    /// Weight of the identity losses, relative to `lambda_a` and `lambda_b` (0.5 × 10 = 5).
+    pub lambda_identity: f32,
+    /// Fakes remembered by each image pool.
+    pub pool_size: u32,
+    /// Images of each domain in one pass.
+    pub batch_size: u32,
+    /// Passes whose gradients are added up before the parameters change.
+    pub accumulate: u32,
+    /// Training steps in all; `batch_size × accumulate` images of each domain a step.
+    pub steps: u64,
+    /// Learning rate of both Adam optimisers.
+    #[serde(alias = "lr")]
+    pub learning_rate: f64,
+    /// How the learning rate goes.
+    pub lr_policy: LrPolicy,
+    /// Fraction of the steps after which a linear learning rate begins to fall.
+    pub decay_from: f32,
+    /// Whether a linear learning rate ends with a whole epoch at zero, as the official code does since 2020, and not
+    /// one step above it, as in the paper.
+    pub end_at_zero: bool,
+    /// Steps after which a stepped learning rate falls, and over which a plateau is looked for.
+    pub lr_decay_steps: u64,
+    /// Steps over which the learning rate rises from zero at the start.
+    pub warmup_steps: u64,
+    /// Adam's decay of the first moment (official `beta1`).
+    pub beta1: f64,
+    /// The largest norm of all gradients of an optimiser together; larger ones are scaled down. 0 for no limit.
+    pub clip_grad: f32,
+    /// Decay of an exponential moving average of the generators, which then is what translates; 0 for none.
+    pub ema: f32,
+    /// Whether the generators' activations are computed again in the backward pass instead of kept.
+    pub checkpoint_activations: bool,
+    /// Seed of every random stream.
+    pub seed: u64,
+    /// A preview of the fixed samples every so many steps; 0 for none.
+    pub preview_every: u64,
+    /// A checkpoint every so many steps; 0 for none.
+    pub checkpoint_every: u64,
+    /// The generators are measured on held-out pictures every so many steps; 0 for never.
+    pub evaluate_every: u64,
+}
+
+impl Default for TrainConfig {
+    fn default() -> Self {
+        Self {
+            preset: "official".into(),
+            domain_a: "A".into(),
+            domain_b: "B".into(),
+            data: String::new(),
+            licence: String::new(),
+            preprocess: Preprocess::default(),
+            size: 256,
+            load_size: 286,
+            flip: true,
+            rotate: 0.0,
+            colour_jitter: 0.0,
+            diff_augment: false,
+            net_g: NetG::default(),
+            ngf: 64,
+            n_blocks: 9,
+            upsample: Upsample::default(),
+            dropout: false,
+            net_d: NetD::default(),
+            ndf: 64,
+            n_layers: 3,
+            spectral_norm: false,
+            norm: Norm::default(),
+            affine: false,
+            init_type: InitType::default(),
+            init_gain: 0.02,
+            gan_mode: GanMode::default(),
+            lambda_gp: 10.0,
+            lambda_a: 10.0,
+            lambda_b: 10.0,
+            lambda_identity: 0.5,
+            pool_size: 50,
+            batch_size: 1,
+            accumulate: 1,
+            steps: 200 * 1334,
+            learning_rate: 2e-4,
+            lr_policy: LrPolicy::default(),
+            decay_from: 0.5,
+            end_at_zero: false,
+            lr_decay_steps: 50 * 1334,
+            warmup_steps: 0,
+            beta1: 0.5,
+            clip_grad: 0.0,
+            ema: 0.0,
+            checkpoint_activations: false,
+            seed: 0,
+            preview_every: 200,
+            checkpoint_every: 0,
+            evaluate_every: 0,
+        }
+    }
+}
+
+/// A named starting point for [`TrainConfig`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Preset {
+    /// As typed in `--preset`.
+    pub name: &'static str,
+    /// As shown in the page.
+    pub label: &'static str,
+    /// One sentence for people.
+    pub about: &'static str,
+}
+
+/// The presets, smallest first.
+pub const PRESETS: [Preset; 4] = [
+    Preset {
+        name: "quick",
+        label: "Quick look",
+        about: "Tiny networks on 32-pixel images: see the parts move within a minute.",
+    },
+    Preset {
+        name: "emoji-64",
+        label: "Emoji, 64 px",
+        about: "Small networks on 64-pixel images: an hour or two on a processor, minutes on a good GPU.",
+    },
+    Preset {
+        name: "small-128",
+        label: "Photos, 128 px",
+        about: "Half-width networks with 6 blocks on 128-pixel photos: a day on a processor, an hour or two on a good GPU.",
+    },
+    Preset {
+        name: "official",
+        label: "The paper's, 256 px",
+        about: "The networks and recipe of the paper: about a day on a good GPU.",
+    },
+];
+
+impl TrainConfig {
+    /// The preset of that name.
+    pub fn preset(name: &str) -> Option<Self> {
+        let official = Self::default();
+        let config = match name {
+            "official" => official,
+            "small-128" => Self { size: 128, load_size: 143, ngf: 32, n_blocks: 6, ..official },
+            "emoji-64" => Self {
+                size: 64,
+                load_size: 64,
+                ngf: 24,
+                n_blocks: 4,
+                ndf: 32,
+                steps: 12_000,
+                preview_every: 100,
+                ..official
+            },
+            "quick" => {
+                Self { size: 32, load_size: 32, ngf: 8, n_blocks: 2, ndf: 8, steps: 600, preview_every: 20, ..official }
+            }
+            _ => return None,
+        };
+        Some(Self { preset: name.into(), ..config })
+    }
+
+    /// Layers of the discriminators, by their kind; `None` for the one of single pixels.
+    pub fn patch_layers(&self) -> Option<u32> {
+        match self.net_d {
+            NetD::Basic => Some(3),
+            NetD::NLayers => Some(self.n_layers),
+            NetD::Pixel => None,
+        }
+    }
+
+    /// Side of the map that a discriminator makes of a training image; 0 when the image is too small.
+    fn discriminator_map(&self) -> u32 {
+        // A PatchGAN halves as often as it has layers and then takes two 4×4 convolutions with pad 1.
+        self.patch_layers().map_or(self.size, |layers| (self.size >> layers.min(31)).saturating_sub(2))
+    }
+
+    /// What is wrong with it, in one sentence; `Ok` when a training can start.
+    pub fn check(&self) -> Result<(), String> {
+        let positive = [("ngf", self.ngf), ("n_blocks", self.n_blocks), ("ndf", self.ndf), ("n_layers", self.n_layers)];
+        if let Some((name, _)) = positive.iter().find(|(_, value)| *value == 0 || *value > 512) {
+            return Err(format!("{name} must be between 1 and 512."));
+        }
+        if self.size < 32 || self.size > 1024 || !self.size.is_multiple_of(4) {
+            return Err(format!("The training size must be a multiple of 4 between 32 and 1024, not {}.", self.size));
+        }
+        if self.load_size < self.size || self.load_size > 4096 {
+            return Err(format!(
+                "load_size must be between the training size {} and 4096, not {}.",
+                self.size, self.load_size
+            ));
+        }
+        if self.discriminator_map() == 0 {
+            return Err(format!(
+                "Images of {} pixels are too small for {} discriminator layers.",
+                self.size, self.n_layers
+            ));
+        }
+        if self.steps == 0 {
+            return Err("A training needs at least one step.".into());
+        }
+        if !(0.0..=1.0).contains(&self.decay_from) {
+            return Err("decay_from must be between 0 and 1.".into());
+        }
+        let weights = [
+            self.learning_rate as f32,
+            self.lambda_a,
+            self.lambda_b,
+            self.lambda_identity,
+            self.lambda_gp,
+            self.init_gain,
+            self.clip_grad,
+        ];
+        if weights.iter().any(|weight| !weight.is_finite() || *weight < 0.0) {
+            return Err("Learning rate, loss weights, init_gain and clip_grad must be numbers of 0 or more.".into());
+        }
+        if !(0.0..1.0).contains(&self.beta1) || !(0.0..1.0).contains(&self.ema) {
+            return Err("beta1 and ema must be at least 0 and below 1.".into());
+        }
+        if !(0.0..=180.0).contains(&self.rotate) || !(0.0..=1.0).contains(&self.colour_jitter) {
+            return Err("rotate must be between 0 and 180 degrees, colour_jitter between 0 and 1.".into());
+        }
+        if !(1..=64).contains(&self.batch_size) || !(1..=1024).contains(&self.accumulate) {
+            return Err("batch_size must be between 1 and 64, accumulate between 1 and 1024.".into());
+        }
+        if self.preprocess == Preprocess::None && self.batch_size != 1 {
+            return Err("Without cropping, pictures differ in size: batch_size must be 1.".into());
+        }
+        if matches!(self.lr_policy, LrPolicy::Step | LrPolicy::Plateau) && self.lr_decay_steps == 0 {
+            return Err("lr_decay_steps must be at least 1.".into());
+        }
+        let multiple = match self.net_g {
+            NetG::Unet128 => 128,
+            NetG::Unet256 => 256,
+            NetG::Resnet | NetG::MobileResnet => 4,
+        };
+        if !self.size.is_multiple_of(multiple) {
+            return Err(format!(
+                "{} needs a training size that is a multiple of {multiple}, not {}.",
+                self.net_g.as_str(),
+                self.size
+            ));
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_preset_exists_and_can_start() {
+        for preset in PRESETS {
+            let config = TrainConfig::preset(preset.name).expect("listed presets exist");
+            assert_eq!(config.preset, preset.name);
+            assert_eq!(config.check(), Ok(()));
+        }
+        assert_eq!(TrainConfig::preset("no such"), None);
+    }
+
+    #[test]
+    fn impossible_sizes_are_refused() {
+        let config = |size, load_size| TrainConfig { size, load_size, ..TrainConfig::default() };
+        assert!(config(254, 286).check().is_err());
+        assert!(config(256, 200).check().is_err());
+        assert!(config(16, 16).check().is_err());
+        assert!(config(32, 32).check().is_ok());
+    }
+}
