@@ -119,7 +119,8 @@ impl Arguments {
         set(&mut config.n_blocks, &self.blocks);
         set(&mut config.ndf, &self.ndf);
         set(&mut config.learning_rate, &self.learning_rate);
-        set(&mut config.lambda_cycle, &self.lambda_cycle);
+        set(&mut config.lambda_a, &self.lambda_cycle);
+        set(&mut config.lambda_b, &self.lambda_cycle);
         set(&mut config.lambda_identity, &self.lambda_identity);
         set(&mut config.decay_from, &self.decay_from);
         set(&mut config.licence, &self.licence);
