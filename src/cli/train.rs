@@ -169,7 +169,7 @@ pub fn run(arguments: Arguments, serve: Serve) -> Result<ExitStatus> {
         }
         std::fs::create_dir_all(&out).with_context(|| format!("cannot make the folder {}", out.display()))?;
         write_whole(&out.join("config.json"), serde_json::to_string_pretty(&config)?.as_bytes())?;
-        Command::Train { config, data }
+        Command::Train { config: config.into(), data }
     };
     Console::interruptible().context("cannot listen to Ctrl-C")?;
 

@@ -253,7 +253,7 @@ impl State {
                             let command = Command::ResumeTraining { steps: Some(config.steps), data };
                             Envelope::with(command, std::iter::once(checkpoint).chain(buffers).collect())
                         }
-                        None => Envelope::with(Command::Train { config, data }, buffers),
+                        None => Envelope::with(Command::Train { config: config.into(), data }, buffers),
                     }));
                 }
             }
