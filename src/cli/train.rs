@@ -245,13 +245,15 @@ impl Recorder {
 
     fn record(&mut self, envelope: Envelope<Event>) -> Result<()> {
         match envelope.message {
-            Event::TrainingStarted { step, steps, images_a, images_b, parameters } => {
+            Event::TrainingStarted { step, steps, images_a, images_b, parameters, memory_bytes } => {
                 self.steps = steps;
                 self.bar.set_length(steps);
                 self.bar.set_position(step);
                 self.bar.reset_eta();
                 self.say(&format!(
-                    "{images_a} images of A, {images_b} of B; generators of {parameters} parameters; steps {step} to {steps}"
+                    "{images_a} images of A, {images_b} of B; generators of {parameters} parameters; about {} MB of memory; \
+                     steps {step} to {steps}",
+                    memory_bytes >> 20
                 ));
             }
             Event::Step { step, epoch, losses, learning_rate, steps_per_second } => {

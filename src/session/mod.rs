@@ -244,6 +244,9 @@ where
         match started {
             Ok(run) => {
                 self.host.emit(run.started().into());
+                if let Some(advice) = run.advice_on_memory(self.place.budget.total) {
+                    self.host.emit(advice.into());
+                }
                 self.training = Some(run);
             }
             Err(message) => self.fail(None, None, message),

@@ -8,12 +8,12 @@ use web_time::Instant;
 
 use super::{Host, Inner, advice::Advice, translation::Model};
 use crate::config::TrainConfig;
-use crate::data::{Sampler, UnpairedDataset};
+use crate::data::{DataError, Sampler, UnpairedDataset};
 use crate::evaluate;
 use crate::image::Picture;
 use crate::kernels::Kernels;
 use crate::protocol::{Direction, Envelope, Event, PreviewCell, Quality, TrainData};
-use crate::training::{StepLosses, Trainer};
+use crate::training::{StepLosses, Trainer, memory};
 use crate::weights::Storage;
 
 /// Pairs of pictures in a preview.
@@ -45,6 +45,8 @@ where
     A::InnerBackend: Kernels,
 {
     trainer: Trainer<A>,
+    /// The training as it was when its losses and parameters were last seen to be numbers.
+    good: Box<Trainer<A>>,
     dataset: UnpairedDataset,
     sampler: Sampler,
     state: State,
@@ -95,6 +97,7 @@ where
     fn around(trainer: Trainer<A>, dataset: UnpairedDataset) -> Self {
         let sampler = Sampler::new(&trainer.config);
         Self {
+            good: Box::new(trainer.clone()),
             trainer,
             dataset,
             sampler,
@@ -118,7 +121,22 @@ where
             images_a: self.dataset.train_a.len() as u32,
             images_b: self.dataset.train_b.len() as u32,
             parameters: config.generator_architecture().parameter_count(),
+            memory_bytes: memory::estimate(config),
         }
+    }
+
+    /// A warning when the training is going to take more than the bytes that there are.
+    pub fn advice_on_memory(&self, budget: u64) -> Option<Event> {
+        let needed = memory::estimate(&self.trainer.config);
+        (needed > budget).then(|| Event::Advice {
+            message: format!(
+                "This training takes about {} MB of memory and about {} MB are free: it may fail or become very slow. \
+                 Smaller pictures, narrower networks, a smaller batch_size (with accumulate for the same effect) or \
+                 checkpoint_activations need less.",
+                needed >> 20,
+                budget >> 20
+            ),
+        })
     }
 
     /// Whether there is a step to make.
@@ -246,7 +264,7 @@ where
         }
         quality.paired_ssim = held_out.is_paired.then_some(paired.map(|mean| mean as f32));
         let mean = quality.distance.iter().sum::<f32>() / 2.0;
-        let is_best = self.best.is_none_or(|best| mean < best);
+        let is_best = mean.is_finite() && self.best.is_none_or(|best| mean < best);
         let directions = [Direction::AtoB, Direction::BtoA];
         let mut buffers = Vec::new();
         if is_best {
@@ -297,15 +315,15 @@ where
         if std::mem::take(&mut self.is_new) {
             self.preview(host, device).await;
         }
-        let drawn = match self.sampler.draw(&self.dataset, self.trainer.step) {
-            Ok(drawn) => drawn,
+        let batches = match self.draw(host, device) {
+            Ok(batches) => batches,
             Err(error) => return self.end(Some(error.to_string()), host).await,
         };
-        for (file, reason) in drawn.skipped {
-            host.emit(Event::ImageSkipped { file, reason }.into());
-        }
         let rate = self.trainer.learning_rate();
-        let losses = self.trainer.step(to_tensor(&drawn.a, device), to_tensor(&drawn.b, device));
+        let losses = self.trainer.step_over(batches);
+        if let Err(trouble) = self.trainer.settle().await {
+            return self.end(Some(trouble), host).await;
+        }
         self.unreported += 1;
         let config = &self.trainer.config;
         let every = |period: u64| period > 0 && self.trainer.step.is_multiple_of(period);
@@ -333,13 +351,36 @@ where
         }
     }
 
+    /// The batches of the next step, each `[real_a, real_b]`.
+    fn draw<H: Host>(&mut self, host: &H, device: &A::Device) -> Result<Vec<[Tensor<Inner<A>, 4>; 2]>, DataError> {
+        let mut batches = Vec::new();
+        for numbers in self.trainer.numbers() {
+            let (mut a, mut b) = (Vec::new(), Vec::new());
+            for number in numbers {
+                let drawn = self.sampler.draw(&self.dataset, number)?;
+                for (file, reason) in drawn.skipped {
+                    host.emit(Event::ImageSkipped { file, reason }.into());
+                }
+                a.push(to_tensor(&drawn.a, device));
+                b.push(to_tensor(&drawn.b, device));
+            }
+            batches.push([Tensor::cat(a, 0), Tensor::cat(b, 0)]);
+        }
+        Ok(batches)
+    }
+
     async fn report<H: Host>(&mut self, losses: StepLosses<Inner<A>>, rate: f64, host: &H) -> Result<(), String> {
         let losses = losses.read().await.map_err(|reason| format!("The device was lost: {reason}"))?;
-        if !losses.is_finite() {
-            return Err("A loss is no longer a number: the training has diverged. \
-                        Start again with a lower learning rate."
-                .into());
+        // The losses are those of the parameters before the step: both are looked at.
+        if !losses.is_finite() || !self.trainer.is_finite().await? {
+            self.trainer = (*self.good).clone();
+            return Err(format!(
+                "A loss is no longer a number: the training has diverged. It is back at step {}, where all was well. \
+                 Start again with a lower learning rate.",
+                self.trainer.step
+            ));
         }
+        self.good = Box::new(self.trainer.clone());
         let now = Instant::now();
         self.pace.extend(std::iter::repeat_n(now, self.unreported));
         self.pace.drain(..self.pace.len().saturating_sub(50));
@@ -347,7 +388,8 @@ where
         let spanned = self.pace.iter().filter(|time| Some(*time) != self.pace.front()).count();
         (self.reported, self.unreported) = (Some(now), 0);
         let step = self.trainer.step;
-        let epoch = ((step - 1) / self.dataset.epoch_length().max(1)) as u32 + 1;
+        let images = (step - 1) * self.trainer.images_per_step();
+        let epoch = (images / self.dataset.epoch_length().max(1)) as u32 + 1;
         let steps_per_second = if seconds > 0.0 { (spanned as f64 / seconds) as f32 } else { 0.0 };
         host.emit(Event::Step { step, epoch, losses, learning_rate: rate, steps_per_second }.into());
         let TrainConfig { lambda_a, domain_a, domain_b, .. } = &self.trainer.config;

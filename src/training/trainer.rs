@@ -1,5 +1,6 @@
 //! One training step, as the official `CycleGANModel.optimize_parameters` does it.
 
+use std::ops::Range;
 use std::rc::Rc;
 
 use burn::module::{AutodiffModule, Module};
@@ -258,6 +259,37 @@ where
             self.window.steps = 0;
         }
         Ok(())
+    }
+
+    /// Images of each domain that a step takes, over all workers.
+    pub fn images_per_step(&self) -> u64 {
+        let workers = self.exchange.as_ref().map_or(1, |exchange| exchange.workers()) as u64;
+        u64::from(self.config.batch_size) * u64::from(self.config.accumulate) * workers
+    }
+
+    /// Which images the next step is made of, batch by batch: running numbers for [`crate::data::Sampler::draw`]. The
+    /// workers' shares of a batch follow each other, so that together they draw what one worker with the joined
+    /// batch would.
+    pub fn numbers(&self) -> impl Iterator<Item = Range<u64>> + use<A> {
+        let rank = self.exchange.as_ref().map_or(0, |exchange| exchange.rank()) as u64;
+        let (batch, passes) = (u64::from(self.config.batch_size), u64::from(self.config.accumulate));
+        let (first, joined) = (self.step * self.images_per_step(), self.images_per_step() / passes);
+        (0..passes).map(move |pass| {
+            let start = first + pass * joined + rank * batch;
+            start..start + batch
+        })
+    }
+
+    /// Whether every parameter is a number: one read-back.
+    ///
+    /// # Errors
+    /// When the device is lost.
+    pub async fn is_finite(&self) -> Result<bool, String> {
+        let parameters = [parameters::collect(&self.generators), parameters::collect(&self.discriminators)];
+        // A sum of finite numbers of any sensible size is finite, and nothing else is.
+        let sums = parameters.into_iter().flatten().map(|parameter| parameter.inner().sum()).collect();
+        let data = Tensor::cat(sums, 0).into_data_async().await.map_err(|error| format!("{error:?}"))?;
+        Ok(data.iter::<f32>().all(f32::is_finite))
     }
 
     /// Images of one domain in a batch of every worker together.
