@@ -8,6 +8,8 @@
 mod advice;
 mod inbox;
 mod picture_zip;
+#[cfg(test)]
+mod tests;
 mod training_run;
 mod translation;
 

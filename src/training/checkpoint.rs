@@ -11,7 +11,7 @@ use burn::tensor::backend::{AutodiffBackend, Backend};
 use burn::tensor::{Tensor, TensorData};
 
 use super::{Adam, Discriminators, Generators, Trainer, Window};
-use crate::config::TrainConfig;
+use crate::config::{Preprocess, TrainConfig};
 use crate::image_pool::ImagePool;
 use crate::kernels::Kernels;
 use crate::model::architecture::{Architecture, Parameter};
@@ -185,16 +185,28 @@ async fn write_pool<B: Backend>(pool: &ImagePool<B>, name: &str) -> Result<Vec<N
 fn read_pool<B: Backend>(
     file: &mut WeightFile,
     name: &str,
-    size: usize,
+    config: &TrainConfig,
     device: &B::Device,
 ) -> Result<Vec<Tensor<B, 4>>, CheckpointError> {
-    let shape = [1, 3, size, size];
     let mut images = Vec::new();
-    while file.tensor(&format!("{name}.{}", images.len())).is_some() {
-        let values = take(file, &format!("{name}.{}", images.len()), &shape)?;
+    loop {
+        let name = format!("{name}.{}", images.len());
+        let Some(tensor) = file.tensor(&name) else { return Ok(images) };
+        let shape = pooled(&tensor.shape, config);
+        let values = take(file, &name, &shape)?;
         images.push(Tensor::from_data(TensorData::new(values, shape), device));
     }
-    Ok(images)
+}
+
+/// The shape that a fake of this training has, if it has this one: without crops sides differ from fake to fake.
+fn pooled(found: &[usize], config: &TrainConfig) -> [usize; 4] {
+    let size = config.size as usize;
+    let suits =
+        |side: usize| side <= size && side >= config.smallest_side() as usize && side % config.multiple() as usize == 0;
+    match (config.preprocess, found) {
+        (Preprocess::None, &[1, 3, height, width]) if suits(height) && suits(width) => [1, 3, height, width],
+        _ => [1, 3, size, size],
+    }
 }
 
 impl<A> Trainer<A>
@@ -291,7 +303,6 @@ where
         let mut network = |prefix| load(config.discriminator().init(device), &discriminator, &mut file, prefix);
         let [of_a, of_b] = DISCRIMINATORS;
         let judges = Discriminators { a: network(of_a)?, b: network(of_b)? };
-        let size = config.size as usize;
         let mut trainer = Self::around(config, networks, judges);
         if let Some(average) = trainer.average.take() {
             let [to_b, to_a] = AVERAGE;
@@ -300,8 +311,8 @@ where
         }
         trainer.generators_adam = read_adam(&mut file, &generators, generators_time, device)?;
         trainer.discriminators_adam = read_adam(&mut file, &discriminators, discriminators_time, device)?;
-        trainer.pool_a.restore(read_pool(&mut file, "pool_a", size, device)?);
-        trainer.pool_b.restore(read_pool(&mut file, "pool_b", size, device)?);
+        trainer.pool_a.restore(read_pool(&mut file, "pool_a", &trainer.config, device)?);
+        trainer.pool_b.restore(read_pool(&mut file, "pool_b", &trainer.config, device)?);
         if window_steps > 0 {
             let sum = take(&mut file, WINDOW_SUM, &[1])?;
             trainer.window =
