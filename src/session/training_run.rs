@@ -350,8 +350,7 @@ where
         let epoch = ((step - 1) / self.dataset.epoch_length().max(1)) as u32 + 1;
         let steps_per_second = if seconds > 0.0 { (spanned as f64 / seconds) as f32 } else { 0.0 };
         host.emit(Event::Step { step, epoch, losses, learning_rate: rate, steps_per_second }.into());
-        let TrainConfig { lambda_a, domain_a, domain_b, .. } = &self.trainer.config;
-        if let Some(message) = self.advice.hear(&losses, *lambda_a, [domain_a, domain_b]) {
+        if let Some(message) = self.advice.hear(&losses, &self.trainer.config) {
             host.emit(Event::Advice { message }.into());
         }
         Ok(())

@@ -8,7 +8,7 @@ use super::Adam;
 use crate::config::TrainConfig;
 use crate::image_pool::ImagePool;
 use crate::kernels::Kernels;
-use crate::loss;
+use crate::loss::{self, Adversary};
 use crate::model::parameters::init_normal;
 use crate::model::{PatchDiscriminator, PatchDiscriminatorConfig, ResnetGenerator, ResnetGeneratorConfig};
 use crate::protocol::Losses;
@@ -168,6 +168,7 @@ where
     ) -> (Vec<Tensor<A::InnerBackend, 1>>, Tensor<A::InnerBackend, 4>, Tensor<A::InnerBackend, 4>) {
         let TrainConfig { lambda_a, lambda_b, lambda_identity, .. } = self.config;
         let judges = self.discriminators.clone().no_grad();
+        let adversary = Adversary::new(&self.config, self.step);
         let batch = real_a.dims()[0];
         let [real_a, real_b] = [real_a, real_b].map(Tensor::<A, 4>::from_inner);
         let generators = &self.generators;
@@ -191,8 +192,8 @@ where
         let rec_b = generators.ab.forward(fake_a.clone());
 
         let terms = [
-            loss::adversarial(judges.b.forward(fake_b.clone()), 1.0),
-            loss::adversarial(judges.a.forward(fake_a.clone()), 1.0),
+            adversary.generator(&judges.b, fake_b.clone(), "generator_ab"),
+            adversary.generator(&judges.a, fake_a.clone(), "generator_ba"),
             loss::l1(rec_a, real_a.clone()) * lambda_a,
             loss::l1(rec_b, real_b.clone()) * lambda_b,
             identity(idt_a, real_a, lambda_a),
@@ -212,21 +213,17 @@ where
         fakes: [Tensor<A::InnerBackend, 4>; 2],
         rate: f64,
     ) -> Vec<Tensor<A::InnerBackend, 1>> {
-        let judges = [&self.discriminators.a, &self.discriminators.b];
-        let mut terms = Vec::new();
-        for ((judge, real), fake) in judges.into_iter().zip(reals).zip(fakes) {
-            let batch = real.dims()[0];
-            let map = judge.forward(Tensor::from_inner(Tensor::cat(vec![real, fake], 0)));
-            let of_real = loss::adversarial(map.clone().narrow(0, 0, batch), 1.0);
-            let of_fake = loss::adversarial(map.narrow(0, batch, batch), 0.0);
-            terms.push((of_real + of_fake) * 0.5);
-        }
-        let values = terms.iter().map(|term: &Tensor<A, 1>| term.clone().inner()).collect();
-        let total = terms.into_iter().reduce(|a, b| a + b);
-        if let Some(total) = total {
-            let mut gradients = total.backward();
-            self.discriminators = self.discriminators_adam.step(self.discriminators.clone(), &mut gradients, rate);
-        }
+        let adversary = Adversary::new(&self.config, self.step);
+        let [real_a, real_b] = reals;
+        let [fake_a, fake_b] = fakes;
+        let terms = [
+            adversary.discriminator(&self.discriminators.a, real_a, fake_a, "discriminator_a"),
+            adversary.discriminator(&self.discriminators.b, real_b, fake_b, "discriminator_b"),
+        ];
+        let values = terms.iter().map(|term| term.clone().inner()).collect();
+        let [of_a, of_b] = terms;
+        let mut gradients = (of_a + of_b).backward();
+        self.discriminators = self.discriminators_adam.step(self.discriminators.clone(), &mut gradients, rate);
         values
     }
 
