@@ -42,6 +42,9 @@ pub struct Arguments {
     /// What to compute on.
     #[arg(long, value_enum, default_value = "auto")]
     backend: Choice,
+    /// Workers that share every step: threads, each with a batch of its own; with several CUDA GPUs one each.
+    #[arg(long, default_value = "1", value_parser = clap::value_parser!(u16).range(1..=64))]
+    workers: u16,
     /// Training steps in all.
     #[arg(long)]
     steps: Option<u64>,
@@ -176,7 +179,7 @@ pub fn run(arguments: Arguments, serve: Serve) -> Result<ExitStatus> {
     let mut recorder = Recorder::new(&out)?;
     let export = |direction| Envelope::from(Command::Export { direction });
     let commands = [Envelope::with(command, buffers), export(Direction::AtoB), export(Direction::BtoA)];
-    let console = Console::new(commands, |envelope| recorder.hear(envelope));
+    let console = Console::new(commands, |envelope| recorder.hear(envelope)).shared_by(usize::from(arguments.workers));
     serve(arguments.backend, &console)?;
     drop(console);
     recorder.bar.finish_and_clear();

@@ -1,12 +1,13 @@
 //! A training as a session runs it: data in, steps, and what there is to see.
 
 use std::collections::VecDeque;
+use std::rc::Rc;
 
 use burn::tensor::backend::AutodiffBackend;
 use burn::tensor::{Tensor, TensorData};
 use web_time::Instant;
 
-use super::{Host, Inner, advice::Advice, translation::Model};
+use super::{Host, Inner, advice::Advice, translation::Model, workers};
 use crate::config::TrainConfig;
 use crate::data::{DataError, Sampler, UnpairedDataset};
 use crate::evaluate;
@@ -112,6 +113,17 @@ where
         }
     }
 
+    /// Shares every step with `workers − 1` more threads.
+    ///
+    /// # Errors
+    /// When they cannot be started.
+    pub async fn recruit(&mut self, workers: usize, device: &A::Device) -> Result<(), String> {
+        let exchange = workers::start(workers, &self.trainer, &self.dataset, device).await?;
+        self.trainer.exchange = Some(Rc::new(exchange));
+        self.good = Box::new(self.trainer.clone());
+        Ok(())
+    }
+
     /// The event that says it has begun.
     pub fn started(&self) -> Event {
         let config = &self.trainer.config;
@@ -187,6 +199,8 @@ where
 
     async fn end<H: Host>(&mut self, trouble: Option<String>, host: &H) {
         self.state = State::Ended;
+        // Lets the other workers go.
+        (self.trainer.exchange, self.good.exchange) = (None, None);
         if trouble.is_none() && self.is_kept(host) {
             self.checkpoint(host).await;
         }
@@ -315,13 +329,15 @@ where
         if std::mem::take(&mut self.is_new) {
             self.preview(host, device).await;
         }
-        let batches = match self.draw(host, device) {
+        let skipped = |file, reason| host.emit(Event::ImageSkipped { file, reason }.into());
+        let batches = match draw(&self.trainer, &mut self.sampler, &self.dataset, device, skipped) {
             Ok(batches) => batches,
             Err(error) => return self.end(Some(error.to_string()), host).await,
         };
         let rate = self.trainer.learning_rate();
         let losses = self.trainer.step_over(batches);
         if let Err(trouble) = self.trainer.settle().await {
+            self.trainer = (*self.good).clone();
             return self.end(Some(trouble), host).await;
         }
         self.unreported += 1;
@@ -351,24 +367,6 @@ where
         }
     }
 
-    /// The batches of the next step, each `[real_a, real_b]`.
-    fn draw<H: Host>(&mut self, host: &H, device: &A::Device) -> Result<Vec<[Tensor<Inner<A>, 4>; 2]>, DataError> {
-        let mut batches = Vec::new();
-        for numbers in self.trainer.numbers() {
-            let (mut a, mut b) = (Vec::new(), Vec::new());
-            for number in numbers {
-                let drawn = self.sampler.draw(&self.dataset, number)?;
-                for (file, reason) in drawn.skipped {
-                    host.emit(Event::ImageSkipped { file, reason }.into());
-                }
-                a.push(to_tensor(&drawn.a, device));
-                b.push(to_tensor(&drawn.b, device));
-            }
-            batches.push([Tensor::cat(a, 0), Tensor::cat(b, 0)]);
-        }
-        Ok(batches)
-    }
-
     async fn report<H: Host>(&mut self, losses: StepLosses<Inner<A>>, rate: f64, host: &H) -> Result<(), String> {
         let losses = losses.read().await.map_err(|reason| format!("The device was lost: {reason}"))?;
         // The losses are those of the parameters before the step: both are looked at.
@@ -392,8 +390,7 @@ where
         let epoch = (images / self.dataset.epoch_length().max(1)) as u32 + 1;
         let steps_per_second = if seconds > 0.0 { (spanned as f64 / seconds) as f32 } else { 0.0 };
         host.emit(Event::Step { step, epoch, losses, learning_rate: rate, steps_per_second }.into());
-        let TrainConfig { lambda_a, domain_a, domain_b, .. } = &self.trainer.config;
-        if let Some(message) = self.advice.hear(&losses, *lambda_a, [domain_a, domain_b]) {
+        if let Some(message) = self.advice.hear(&losses, &self.trainer.config) {
             host.emit(Event::Advice { message }.into());
         }
         Ok(())
@@ -438,6 +435,36 @@ where
         }
         host.emit(Envelope::with(Event::Preview { step: self.trainer.step, cells }, buffers));
     }
+}
+
+/// The batches of a trainer's next step, each `[real_a, real_b]`; `skipped` is told the name of every image that
+/// cannot be used, and why.
+///
+/// # Errors
+/// When a pile has no image that can be used.
+pub(super) fn draw<A>(
+    trainer: &Trainer<A>,
+    sampler: &mut Sampler,
+    dataset: &UnpairedDataset,
+    device: &A::Device,
+    mut skipped: impl FnMut(String, String),
+) -> Result<Vec<[Tensor<Inner<A>, 4>; 2]>, DataError>
+where
+    A: AutodiffBackend + Kernels,
+    A::InnerBackend: Kernels,
+{
+    let mut batches = Vec::new();
+    for numbers in trainer.numbers() {
+        let (mut a, mut b) = (Vec::new(), Vec::new());
+        for number in numbers {
+            let drawn = sampler.draw(dataset, number)?;
+            drawn.skipped.into_iter().for_each(|(file, reason)| skipped(file, reason));
+            a.push(to_tensor(&drawn.a, device));
+            b.push(to_tensor(&drawn.b, device));
+        }
+        batches.push([Tensor::cat(a, 0), Tensor::cat(b, 0)]);
+    }
+    Ok(batches)
 }
 
 /// What is measured with: held-out pictures, and for each the real one that its translation should be, if there is one.
