@@ -99,12 +99,7 @@ fn previews(folder: &Path) -> Result<Vec<(u64, Vec<u8>)>> {
     chosen.map(|(step, path)| Ok((*step, std::fs::read(path)?))).collect()
 }
 
-fn page(
-    steps: u64,
-    lines: &[Line],
-    previews: &[(u64, Vec<u8>)],
-    config: &TrainConfig,
-) -> Result<Markup> {
+fn page(steps: u64, lines: &[Line], previews: &[(u64, Vec<u8>)], config: &TrainConfig) -> Result<Markup> {
     let losses = |name, value: fn(&Losses) -> f32| -> Curve {
         let points = lines.iter().filter_map(|line| Some((line.step as f64, f64::from(value(&line.losses?)))));
         (name, averaged(&points.collect::<Vec<_>>()))

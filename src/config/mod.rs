@@ -378,7 +378,8 @@ mod tests {
     #[test]
     fn a_training_that_goes_on_may_be_longer_but_no_other() {
         let config = TrainConfig::default();
-        let longer = TrainConfig { steps: 1, preview_every: 2, checkpoint_every: 3, evaluate_every: 4, ..config.clone() };
+        let longer =
+            TrainConfig { steps: 1, preview_every: 2, checkpoint_every: 3, evaluate_every: 4, ..config.clone() };
         assert!(config.differs(&longer).is_none());
         let other = TrainConfig { gan_mode: GanMode::Hinge, steps: 1, ..config.clone() };
         assert_eq!(config.differs(&other).map(|field| field.name), Some("gan_mode"));

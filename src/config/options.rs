@@ -229,7 +229,8 @@ impl Changes {
             return Ok(());
         }
         let blocks = text.strip_prefix("resnet_").and_then(|rest| rest.strip_suffix("blocks"));
-        if let (Kind::Choice(NetG::NAMES), Some(blocks), Some(n_blocks)) = (field.kind, blocks, Field::named("n_blocks"))
+        if let (Kind::Choice(NetG::NAMES), Some(blocks), Some(n_blocks)) =
+            (field.kind, blocks, Field::named("n_blocks"))
         {
             self.brought.push((n_blocks, checked(n_blocks, blocks)?));
             self.given.push((field, NetG::Resnet.as_str().into()));

@@ -165,7 +165,10 @@ mod tests {
         assert_eq!(said("steps = \"3\""), "line 1: steps must be a whole number of 0 or more, not \"3\"");
         assert_eq!(said("\nflip = 1"), "line 2: flip must be true or false, not 1");
         assert_eq!(said("domain_a = true"), "line 1: domain_a must be text, not true");
-        assert_eq!(said("gan_mode = 'lsgna'"), "line 1: gan_mode must be one of lsgan, vanilla, wgangp, hinge, not lsgna");
+        assert_eq!(
+            said("gan_mode = 'lsgna'"),
+            "line 1: gan_mode must be one of lsgan, vanilla, wgangp, hinge, not lsgna"
+        );
         assert_eq!(said("ngf = [1, 2]"), "line 1: ngf must be a whole number of 0 or more, not [1, 2]");
         assert_eq!(said("ngf = 0x10"), "line 1: ngf must be a whole number of 0 or more, not 0x10");
         assert!(said("[data]\nsize = 3").starts_with("line 1: "), "{}", said("[data]\nsize = 3"));
