@@ -20,7 +20,7 @@ PICTURES = 12
 # kills the worker that it belongs to.
 STANDIN = """#!/bin/sh
 if mkdir "{folder}/first" 2>/dev/null || ! mkdir "{folder}/second" 2>/dev/null; then exec "{program}" "$@"; fi
-"{program}" "$@" | {{ read -r line; echo "$line"; sleep 2; ls "{folder}/results" > "{folder}/before"; kill -9 $PPID; }}
+"{program}" "$@" | {{ read -r line; echo "$line"; sleep 2; find "{folder}/results" -name "*.png" > "{folder}/before"; kill -9 $PPID; }}
 """
 
 
@@ -51,13 +51,13 @@ def main():
             command = [sys.executable, HERE / "translate.py", "--model", MODEL, "--out", results, "--batch", "3"]
             command += ["--workers", "2", "--cyclegan", cyclegan, pictures]
             run = subprocess.run(command, capture_output=True, text=True)
-            return run.returncode, run.stdout.strip(), run.stderr
+            return run.returncode, run.stdout.strip().split("\n")[-1], run.stdout + run.stderr
 
         status, said, log = translate(standin)
         assert status == 0, log
         assert (folder / "second").is_dir(), "a worker was to be killed"
-        before = [name for name in (folder / "before").read_text().split() if name.endswith(".png")]
-        print(f"a worker was killed when {len(before)} pictures at the top were in their places; then: {said}")
+        before = len((folder / "before").read_text().split())
+        print(f"a worker was killed when {before} pictures were in their places; at the end: {said}")
 
         files = sorted(str(file.relative_to(results)) for file in results.rglob("*") if file.is_file())
         expected = [f"{'deep/' if index % 3 == 0 else ''}{index:02}.png" for index in range(PICTURES)]

@@ -80,7 +80,7 @@ pub struct TrainConfig {
     pub affine: bool,
     /// The distribution of the initial weights.
     pub init_type: InitType,
-    /// Its scale.
+    /// Its scale: the standard deviation of `normal`.
     pub init_gain: f32,
 
     "Losses":

@@ -14,9 +14,9 @@ use tempfile::TempDir;
 use super::support::{command, cyclegan, data, ends_with};
 
 const KILLS: u64 = 20;
-/// A checkpoint every third step: every few kills meet one half written.
-const TINY: &str = "--preset quick --ngf 4 --ndf 4 --n-blocks 1 --preview-every 0 --evaluate-every 0 --decay-from 1 \
-                    --checkpoint-every 3 --domains day,night";
+/// A checkpoint every second step: some kills meet one half written. The learning rate does not depend on the length.
+const TINY: &str = "--preset quick --ngf 1 --ndf 2 --n-blocks 1 --preview-every 0 --evaluate-every 0 --decay-from 1 \
+                    --checkpoint-every 2 --domains day,night";
 /// Much longer than it lives.
 const LONG: &str = "1000000";
 
@@ -66,13 +66,22 @@ fn killed_at_twenty_random_moments_it_always_goes_on_and_ends_as_if_nothing_had_
             0 => start(&begin, path, &said),
             _ => start(&words("train --resume run"), path, &said),
         };
+        // However fast the machine is: some lines of metrics after the first step's, and a moment.
         let begun = Instant::now();
-        while size(&metrics) == before {
-            assert!(child.try_wait().expect("a child").is_none(), "{}", std::fs::read_to_string(&said).expect("text"));
-            assert!(begun.elapsed() < Duration::from_secs(60), "no step in a minute");
-            std::thread::sleep(Duration::from_millis(2));
+        let mut seen = before;
+        for _ in 0..delays.random_range(1..=6) {
+            while size(&metrics) == seen {
+                assert!(
+                    child.try_wait().expect("a child").is_none(),
+                    "{}",
+                    std::fs::read_to_string(&said).expect("text")
+                );
+                assert!(begun.elapsed() < Duration::from_secs(60), "no step in a minute");
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            seen = size(&metrics);
         }
-        std::thread::sleep(Duration::from_millis(delays.random_range(20..=400)));
+        std::thread::sleep(Duration::from_millis(delays.random_range(0..=200)));
         child.kill().expect("it runs");
         child.wait().expect("it is gone");
 
@@ -87,7 +96,7 @@ fn killed_at_twenty_random_moments_it_always_goes_on_and_ends_as_if_nothing_had_
         assert!(loaded >= reached, "kill {kill}: from {reached} back to {loaded}");
         reached = loaded;
     }
-    assert!(reached > KILLS, "it got on in between: {reached}");
+    assert!(reached > KILLS / 2, "it got on in between: {reached}");
 
     // Whole steps after the last checkpoint, and no checkpoint on the way: the end writes one.
     let end = (reached + 2).to_string();

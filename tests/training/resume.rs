@@ -11,7 +11,7 @@ use tempfile::TempDir;
 use super::support::{command, cyclegan, data, ends_with};
 
 /// A constant learning rate does not depend on the length of the training.
-const TINY: &str = "train --data data --out run --preset quick --ngf 4 --ndf 4 --n-blocks 1 --preview-every 0 \
+const TINY: &str = "train --data data --out run --preset quick --ngf 2 --ndf 2 --n-blocks 1 --preview-every 0 \
                     --evaluate-every 0 --decay-from 1 --domains day,night";
 
 fn words(text: &str) -> Vec<&str> {
@@ -56,7 +56,7 @@ fn a_run_remembers_its_pictures_and_keeps_what_it_is() {
     };
     let said = refused("--steps 5 --ngf 8");
     assert!(
-        said.contains("--ngf is 4 in this run and cannot become 8") && said.contains("may change --steps"),
+        said.contains("--ngf is 2 in this run and cannot become 8") && said.contains("may change --steps"),
         "{said}"
     );
     assert!(refused("--preset official").contains("began with the preset quick"));
@@ -64,14 +64,14 @@ fn a_run_remembers_its_pictures_and_keeps_what_it_is() {
     assert!(refused("--out other").contains("two folders"));
     assert!(refused("--data nowhere").contains("nowhere"));
     let (_, said) = ends_with(
-        &cyclegan(&["train", "--resume", name, "--steps", "6", "--preview-every", "3", "--ngf", "4"], elsewhere.path()),
+        &cyclegan(&["train", "--resume", name, "--steps", "6", "--preview-every", "3", "--ngf", "2"], elsewhere.path()),
         0,
     );
     assert!(said.contains("steps 4 to 6"), "{said}");
     assert!(run.join("preview-0000006.png").exists());
     assert_eq!(checkpoints(&run).len(), 3, "it remembers how many are kept");
     let config = config().expect("TOML");
-    assert_eq!((config.steps, config.preview_every, config.ngf), (6, 3, 4));
+    assert_eq!((config.steps, config.preview_every, config.ngf), (6, 3, 2));
 
     let (_, said) = ends_with(&cyclegan(&["train", "--resume"], path), 2);
     assert!(said.contains("--resume RUN"), "{said}");
