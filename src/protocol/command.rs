@@ -63,7 +63,7 @@ pub enum Command {
     /// Start a training. Buffers: see [`TrainData`]. Ends any training already running.
     Train {
         /// Architecture, recipe and length.
-        config: TrainConfig,
+        config: Box<TrainConfig>,
         /// Where the images come from.
         data: TrainData,
     },

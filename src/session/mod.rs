@@ -173,7 +173,7 @@ where
             Command::Train { config, data } => {
                 let buffers: Vec<_> = buffers.collect();
                 self.host.begins(&data, &buffers).await;
-                self.begin(TrainingRun::start(config, data, buffers, &self.place.device));
+                self.begin(TrainingRun::start(*config, data, buffers, &self.place.device));
             }
             Command::ResumeTraining { steps, intervals, data } => {
                 let checkpoint = buffers.next().unwrap_or_default();

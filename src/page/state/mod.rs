@@ -257,7 +257,7 @@ impl State {
                             };
                             Envelope::with(command, std::iter::once(checkpoint).chain(buffers).collect())
                         }
-                        None => Envelope::with(Command::Train { config, data }, buffers),
+                        None => Envelope::with(Command::Train { config: config.into(), data }, buffers),
                     }));
                 }
             }

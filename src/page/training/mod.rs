@@ -322,7 +322,7 @@ impl Training {
         let Some(kept) = &self.kept else { return false };
         let config = kept.config.clone();
         self.prepare();
-        (self.config, self.phase) = (config, Phase::Starting);
+        (self.config, self.phase) = (*config, Phase::Starting);
         true
     }
 
