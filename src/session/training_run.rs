@@ -13,7 +13,7 @@ use crate::data::{DataError, Sampler, UnpairedDataset};
 use crate::evaluate;
 use crate::image::Picture;
 use crate::kernels::Kernels;
-use crate::protocol::{Direction, Envelope, Event, PreviewCell, Quality, TrainData};
+use crate::protocol::{Direction, Envelope, Event, Intervals, PreviewCell, Quality, TrainData};
 use crate::training::{StepLosses, Trainer, memory};
 use crate::weights::Storage;
 
@@ -62,6 +62,8 @@ where
     advice: Advice,
     /// The smallest mean distance measured.
     best: Option<f32>,
+    /// Workers that share this one's device, itself included.
+    on_device: u64,
 }
 
 impl<A> TrainingRun<A>
@@ -85,13 +87,22 @@ where
     pub fn resume(
         checkpoint: &[u8],
         steps: Option<u64>,
+        intervals: Intervals,
         data: TrainData,
         buffers: Vec<Vec<u8>>,
         device: &A::Device,
     ) -> Result<Self, String> {
         let mut trainer = Trainer::restore(checkpoint, device).map_err(|error| error.to_string())?;
         let dataset = open(data, buffers)?;
-        trainer.config.steps = steps.unwrap_or(trainer.config.steps);
+        let config = &mut trainer.config;
+        for (value, given) in [
+            (&mut config.steps, steps),
+            (&mut config.preview_every, intervals.preview_every),
+            (&mut config.checkpoint_every, intervals.checkpoint_every),
+            (&mut config.evaluate_every, intervals.evaluate_every),
+        ] {
+            *value = given.unwrap_or(*value);
+        }
         Ok(Self::around(trainer, dataset))
     }
 
@@ -110,6 +121,7 @@ where
             is_new: true,
             advice: Advice::default(),
             best: None,
+            on_device: 1,
         }
     }
 
@@ -120,6 +132,7 @@ where
     pub async fn recruit(&mut self, workers: usize, device: &A::Device) -> Result<(), String> {
         let exchange = workers::start(workers, &self.trainer, &self.dataset, device).await?;
         self.trainer.exchange = Some(Rc::new(exchange));
+        self.on_device = workers.div_ceil(workers::devices::<A>(device)) as u64;
         self.good = Box::new(self.trainer.clone());
         Ok(())
     }
@@ -133,13 +146,18 @@ where
             images_a: self.dataset.train_a.len() as u32,
             images_b: self.dataset.train_b.len() as u32,
             parameters: config.generator_architecture().parameter_count(),
-            memory_bytes: memory::estimate(config),
+            memory_bytes: self.memory(),
         }
+    }
+
+    /// Bytes that it takes on its device, about.
+    fn memory(&self) -> u64 {
+        memory::estimate(&self.trainer.config).saturating_mul(self.on_device)
     }
 
     /// A warning when the training is going to take more than the bytes that there are.
     pub fn advice_on_memory(&self, budget: u64) -> Option<Event> {
-        let needed = memory::estimate(&self.trainer.config);
+        let needed = self.memory();
         (needed > budget).then(|| Event::Advice {
             message: format!(
                 "This training takes about {} MB of memory and about {} MB are free: it may fail or become very slow. \

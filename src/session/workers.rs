@@ -56,10 +56,14 @@ where
     Ok(own)
 }
 
+/// How many devices of a kind there are.
+pub fn devices<A: Backend>(device: &A::Device) -> usize {
+    A::device_count(device.to_id().type_id).max(1)
+}
+
 /// The device of worker `rank`, when the first has `device`.
 fn other<A: Backend>(device: &A::Device, rank: usize) -> A::Device {
-    let mut id = device.to_id();
-    let count = A::device_count(id.type_id).max(1);
+    let (mut id, count) = (device.to_id(), devices::<A>(device));
     if count == 1 {
         return device.clone();
     }
