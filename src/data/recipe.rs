@@ -267,6 +267,6 @@ mod tests {
                 }
             }
         }
-        assert_eq!(hash, 0, "{hash:#x}");
+        assert_eq!(hash, 0x4b53_e790_15e0_126e, "{hash:#x}");
     }
 }

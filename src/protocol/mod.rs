@@ -9,7 +9,7 @@ mod event;
 
 use serde::{Deserialize, Serialize};
 
-pub use command::{Command, Input, TRAINED_A_TO_B, TRAINED_B_TO_A, TrainData};
+pub use command::{Command, Input, Intervals, TRAINED_A_TO_B, TRAINED_B_TO_A, TrainData};
 pub use event::{Event, KeptTraining, Losses, ModelInfo, PreviewCell, Quality, Stage};
 
 /// A message and the byte buffers that travel with it.

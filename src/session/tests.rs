@@ -7,7 +7,7 @@ use burn::backend::{Autodiff, Flex};
 use super::{End, Host, Inbox, Place, Session};
 use crate::config::{Preprocess, TrainConfig};
 use crate::image::Picture;
-use crate::protocol::{Command, Envelope, Event, TrainData};
+use crate::protocol::{Command, Envelope, Event, Intervals, TrainData};
 use crate::translate::Budget;
 
 /// Sends commands in, and keeps every event.
@@ -178,7 +178,10 @@ fn a_training_without_crops_goes_on_from_its_checkpoint_as_if_it_had_never_stopp
         panic!("it is a training");
     };
     buffers.insert(0, whole[0].clone());
-    let resumed = served(vec![Envelope::with(Command::ResumeTraining { steps: None, data }, buffers)]);
+    let resumed = served(vec![Envelope::with(
+        Command::ResumeTraining { steps: None, intervals: Intervals::default(), data },
+        buffers,
+    )]);
     assert_eq!(trouble(&resumed), Vec::<&Event>::new());
     assert!(checkpoints(&resumed).last() == whole.last(), "the same to the last bit");
 }

@@ -1,7 +1,7 @@
 // A training survives: a closed tab, a dead worker, a full disk; and it moves between the page and the command line.
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, test } from "node:test";
@@ -140,16 +140,15 @@ test("a training begun in the page goes on in the command line, and back", async
   const folder = mkdtempSync(join(tmpdir(), "cyclegan-e2e-"));
   t.after(() => rmSync(folder, { recursive: true }));
   const run = join(folder, "run");
-  mkdirSync(run);
-  const checkpoint = join(run, "checkpoint.safetensors");
-  writeFileSync(checkpoint, saved.bytes);
+  const brought = join(folder, saved.name);
+  writeFileSync(brought, saved.bytes);
   const data = join(root, "static/data/emoji.zip");
-  execFileSync(cyclegan, ["train", "--data", data, "--out", run, "--resume", "--steps", "60", "--backend", "flex"], { stdio: "pipe" });
+  execFileSync(cyclegan, ["train", "--resume", brought, "--data", data, "--out", run, "--steps", "60", "--backend", "flex"], { stdio: "pipe" });
 
   await page.reload();
   await hears(page, "Ready");
   await go(page, "train");
-  const back = file("back.safetensors", readFileSync(checkpoint));
+  const back = file("back.safetensors", readFileSync(join(run, "checkpoint-0000060.safetensors")));
   await page.setInputFiles("#import-file", back);
   await page.locator("#imported-text").getByText("back.safetensors: flat ⇄ 3D, step 60 of 60").waitFor();
   await page.evaluate(() => (document.querySelector("#advanced").open = true));
