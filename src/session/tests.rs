@@ -5,7 +5,7 @@ use std::cell::RefCell;
 use burn::backend::{Autodiff, Flex};
 
 use super::{End, Host, Inbox, Place, Session};
-use crate::config::{Preprocess, TrainConfig};
+use crate::config::{GanMode, Preprocess, TrainConfig};
 use crate::image::Picture;
 use crate::protocol::{Command, Envelope, Event, Intervals, TrainData};
 use crate::translate::Budget;
@@ -157,6 +157,25 @@ fn pictures_of_any_shape_are_trained_on_with_every_preprocessing() {
             }
         }
     }
+}
+
+#[test]
+fn a_gradient_penalty_and_augmented_looks_do_without_crops() {
+    let picture = |width: u32, height: u32| {
+        Picture::filled(width, height, [width as u8, 90, 200, 255]).encode_png().expect("a picture can be written")
+    };
+    let a = vec![("1.png", picture(32, 48)), ("2.png", picture(48, 32))];
+    let b = vec![("1.png", picture(40, 40))];
+    let config = TrainConfig {
+        preprocess: Preprocess::None,
+        gan_mode: GanMode::Wgangp,
+        diff_augment: true,
+        size: 48,
+        steps: 4,
+        ..tiny()
+    };
+    let events = served(vec![train(config, a, b)]);
+    assert_eq!((steps(&events), trouble(&events)), (4, vec![]));
 }
 
 #[test]

@@ -348,3 +348,22 @@ fn read_plateau(text: &str) -> Result<Plateau, CheckpointError> {
     let number = |text: &str| text.parse::<f64>().ok().filter(|number| *number >= 0.0).ok_or_else(wrong);
     Ok(Plateau { factor: number(factor)?, best: number(best)?, bad: bad.parse().map_err(|_| wrong())? })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pooled_fakes_have_sizes_that_the_training_can_make() {
+        let cropped = TrainConfig::default();
+        let whole = TrainConfig { preprocess: Preprocess::None, ..TrainConfig::default() };
+        let square = [1, 3, 256, 256];
+        assert_eq!(pooled(&[1, 3, 128, 64], &cropped), square);
+        assert_eq!(pooled(&[1, 3, 128, 64], &whole), [1, 3, 128, 64]);
+        let wrong: [&[usize]; 6] =
+            [&[1, 3, 260, 64], &[1, 3, 64, 30], &[1, 3, 28, 64], &[1, 3, 0, 64], &[2, 3, 64, 64], &[1, 3, 64]];
+        for wrong in wrong {
+            assert_eq!(pooled(wrong, &whole), square, "{wrong:?} is not accepted");
+        }
+    }
+}
