@@ -239,16 +239,16 @@ fn print(report: &Report, features: &FeatureReport, sample: &Sample, direction: 
     }
     if let Some(KernelDistances { translated, doing_nothing, two_halves }) = features.kernel_distance {
         println!("\nkernel distance (KID) to the real set (95 %; lower is better)");
-        println!("{:26}{}", "translated", told(translated, 2));
-        println!("{:26}{}", "doing nothing", told(doing_nothing, 2));
+        println!("{:26} {}", "translated", told(translated, 2));
+        println!("{:26} {}", "doing nothing", told(doing_nothing, 2));
         if let Some(halves) = two_halves {
-            println!("{:26}{}", "two halves of the real set", told(halves, 2));
+            println!("{:26} {}", "two halves of the real set", told(halves, 2));
         }
     }
     if let Some(PairedDistance { translated, doing_nothing }) = features.paired_distance {
         println!("\nfeature distance to the truth, LPIPS with equal weights (95 %; lower is better)");
-        println!("{:26}{}", "translated", told(translated, 4));
-        println!("{:26}{}", "doing nothing", told(doing_nothing, 4));
+        println!("{:26} {}", "translated", told(translated, 4));
+        println!("{:26} {}", "doing nothing", told(doing_nothing, 4));
     }
     if features.kernel_distance.is_some() || features.paired_distance.is_some() {
         println!("features of {EXTRACTOR}; {NOT_COMPARABLE}");
