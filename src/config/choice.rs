@@ -22,7 +22,7 @@ pub trait Choice: Copy + PartialEq + Default + 'static {
 macro_rules! choice {
     ($(#[$doc:meta])* $name:ident { $($variant:ident $text:literal $about:literal)* }) => {
         $(#[$doc])*
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
         pub enum $name {
             $(#[doc = $about] #[serde(rename = $text)] $variant,)*
         }

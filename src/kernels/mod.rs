@@ -203,6 +203,22 @@ pub fn conv_transpose2d<B: Kernels>(
     float(B::convolve_input_grad(primitive(input), primitive(weight), bias.map(primitive), output_size, geometry))
 }
 
+/// A convolution of stride 1 of each channel for itself, out of Burn's own operations: k² shifted copies of the
+/// planes, weighted and added. Floor: `2·N·C·H·W·k²` operations, the input and the output once, 4 bytes a value; this
+/// reads and writes about 3·k² as much, beside a 1×1 convolution of `2·N·C²·H·W` operations that follows it.
+///
+/// # Shapes
+/// - input: `[N, C, H, W]`, weight: `[C, 1, k, k]`, bias: `[C]`
+/// - output: `[N, C, geometry.output(H), geometry.output(W)]`
+pub fn depthwise_conv2d<B: Kernels>(
+    input: Tensor<B, 4>,
+    weight: Tensor<B, 4>,
+    bias: Option<Tensor<B, 1>>,
+    geometry: Geometry,
+) -> Tensor<B, 4> {
+    portable::depthwise_conv2d(input, weight, bias, geometry)
+}
+
 /// [`Kernels::instance_norm`] on tensors.
 pub fn instance_norm<B: Kernels>(input: Tensor<B, 4>, slope: f32) -> Tensor<B, 4> {
     float(B::instance_norm(primitive(input), slope))

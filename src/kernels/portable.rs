@@ -33,6 +33,38 @@ fn mirror<B: Backend>(planes: Tensor<B, 4>, axis: usize, padding: usize) -> Tens
     Tensor::cat(vec![before, planes, after], axis)
 }
 
+/// See [`depthwise_conv2d`](super::depthwise_conv2d).
+pub fn depthwise_conv2d<B: Backend>(
+    input: Tensor<B, 4>,
+    weight: Tensor<B, 4>,
+    bias: Option<Tensor<B, 1>>,
+    geometry: Geometry,
+) -> Tensor<B, 4> {
+    let Geometry { kernel, padding, border, .. } = geometry;
+    let [_, channels, height, width] = input.dims();
+    let [rows, columns] = [height, width].map(|side| geometry.output(side));
+    let wide = |planes: Tensor<B, 4>, axis| match border {
+        Border::Reflect => mirror(planes, axis, padding),
+        Border::Zero => {
+            let mut shape = planes.dims();
+            shape[axis] = padding;
+            let zeros = Tensor::zeros(shape, &planes.device());
+            Tensor::cat(vec![zeros.clone(), planes, zeros], axis)
+        }
+    };
+    let wide = if padding == 0 { input } else { wide(wide(input, 2), 3) };
+    let tap = |place: usize| {
+        let (row, column) = (place / kernel, place % kernel);
+        let weight = weight.clone().narrow(2, row, 1).narrow(3, column, 1).reshape([1, channels, 1, 1]);
+        wide.clone().narrow(2, row, rows).narrow(3, column, columns) * weight
+    };
+    let sum = (1..kernel * kernel).fold(tap(0), |sum, place| sum + tap(place));
+    match bias {
+        Some(bias) => sum + bias.reshape([1, channels, 1, 1]),
+        None => sum,
+    }
+}
+
 /// [`Kernels::convolve`](super::Kernels::convolve).
 pub fn conv2d<B: Backend>(
     input: FloatTensor<B>,

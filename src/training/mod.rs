@@ -5,6 +5,7 @@ pub mod checkpoint;
 mod ema;
 pub mod exchange;
 mod gradients;
+mod networks;
 mod passes;
 pub mod trainer;
 

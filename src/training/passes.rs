@@ -10,7 +10,7 @@ use super::{Discriminators, Generators, Gradients};
 use crate::config::TrainConfig;
 use crate::kernels::Kernels;
 use crate::loss;
-use crate::model::ResnetGenerator;
+use crate::model::{Dropout, Generator};
 
 /// What a pass of one batch gives.
 #[derive(Debug)]
@@ -55,31 +55,42 @@ fn apart<B: Backend>(both: &Tensor<B, 4>, batch: usize) -> (Tensor<B, 4>, Option
 /// The generators' pass: adversarial, cycle-consistency and identity terms, with the discriminators as they are.
 ///
 /// # Shapes
-/// - reals: of A and B, `[N, 3, H, W]`
+/// - reals: of A and B, `[N, 3, H, W]`; `number` is the first one's, which tells random decisions apart
 pub fn generators<A>(
     config: &TrainConfig,
     generators: &Generators<A>,
     judges: &Discriminators<A>,
     reals: [&Tensor<A::InnerBackend, 4>; 2],
+    number: u64,
 ) -> Pass<A::InnerBackend>
 where
     A: AutodiffBackend + Kernels,
     A::InnerBackend: Kernels,
 {
     if config.checkpoint_activations {
-        return generators_again(config, generators, judges, reals);
+        return generators_again(config, generators, judges, reals, number);
     }
+    let dropouts = dropouts(config, number);
     let batch = reals[0].dims()[0];
     let [real_a, real_b] = reals.map(|real| Tensor::<A, 4>::from_inner(real.clone()));
-    let (fake_b, idt_b) = apart(&generators.ab.forward(together(config, &real_a, &real_b)), batch);
-    let (fake_a, idt_a) = apart(&generators.ba.forward(together(config, &real_b, &real_a)), batch);
-    let rec_a = generators.ba.forward(fake_b.clone());
-    let rec_b = generators.ab.forward(fake_a.clone());
+    let [for_a, for_b, for_rec_a, for_rec_b] = dropouts;
+    let (fake_b, idt_b) = apart(&generators.ab.forward_with(together(config, &real_a, &real_b), for_b), batch);
+    let (fake_a, idt_a) = apart(&generators.ba.forward_with(together(config, &real_b, &real_a), for_a), batch);
+    let rec_a = generators.ba.forward_with(fake_b.clone(), for_rec_a);
+    let rec_b = generators.ab.forward_with(fake_a.clone(), for_rec_b);
     let fakes = [&fake_a, &fake_b].map(|fake| fake.clone().inner());
     let identities = idt_a.zip(idt_b).map(|(a, b)| [a, b]);
     let pictures = Pictures { real_a, real_b, fake_a, fake_b, rec_a, rec_b, identities };
     let (terms, total) = generator_terms(config, judges, pictures);
     Pass { terms, gradients: Gradients::take(generators, &mut total.backward()), fakes }
+}
+
+/// Dropout of the passes that give A's fakes and identities, B's, and the reconstructions of A and B.
+fn dropouts(config: &TrainConfig, number: u64) -> [Option<Dropout>; 4] {
+    ["dropout_a", "dropout_b", "dropout_rec_a", "dropout_rec_b"].map(|name| {
+        let dropout = Dropout { seed: config.seed, name, index: number };
+        config.dropout.then_some(dropout)
+    })
 }
 
 /// The terms' values, and their sum in the graph.
@@ -153,6 +164,7 @@ fn generators_again<A>(
     generators: &Generators<A>,
     judges: &Discriminators<A>,
     [real_a, real_b]: [&Tensor<A::InnerBackend, 4>; 2],
+    number: u64,
 ) -> Pass<A::InnerBackend>
 where
     A: AutodiffBackend + Kernels,
@@ -160,12 +172,13 @@ where
 {
     let batch = real_a.dims()[0];
     let frozen = generators.valid();
-    let both_b = Trace::forward(&frozen.ab, together(config, real_a, real_b));
-    let both_a = Trace::forward(&frozen.ba, together(config, real_b, real_a));
+    let [for_a, for_b, for_rec_a, for_rec_b] = dropouts(config, number);
+    let both_b = Trace::forward(&frozen.ab, together(config, real_a, real_b), for_b);
+    let both_a = Trace::forward(&frozen.ba, together(config, real_b, real_a), for_a);
     let (fake_b, _) = apart(&both_b.output, batch);
     let (fake_a, _) = apart(&both_a.output, batch);
-    let rec_a = Trace::forward(&frozen.ba, fake_b.clone());
-    let rec_b = Trace::forward(&frozen.ab, fake_a.clone());
+    let rec_a = Trace::forward(&frozen.ba, fake_b.clone(), for_rec_a);
+    let rec_b = Trace::forward(&frozen.ab, fake_a.clone(), for_rec_b);
 
     // The losses see the pictures as if they came from nowhere.
     let leaves = [&both_a, &both_b, &rec_a, &rec_b];
@@ -207,11 +220,12 @@ fn with_first<B: Backend>(both: Tensor<B, 4>, first: Option<Tensor<B, 4>>) -> Te
 }
 
 /// The parts of a generator that are computed again one at a time: all before the residual blocks, each of them, and
-/// all behind them. Between them the maps have a quarter of the picture's sides.
-fn segments<B: Kernels>(generator: &ResnetGenerator<B>) -> Vec<Range<usize>> {
-    let (first, blocks) = (generator.encoder().len(), generator.blocks().len());
-    let blocks = (first..first + blocks).map(|stage| stage..stage + 1);
-    let last = first + generator.blocks().len();
+/// all behind them; a U-Net is one part. Between them the maps have a quarter of the picture's sides.
+fn segments<B: Kernels>(generator: &Generator<B>) -> Vec<Range<usize>> {
+    let Generator::Resnet(resnet) = generator else { return std::iter::once(0..generator.stages()).collect() };
+    let (first, blocks) = (resnet.encoder().len(), resnet.blocks().len());
+    let last = first + blocks;
+    let blocks = (first..last).map(|stage| stage..stage + 1);
     std::iter::once(0..first).chain(blocks).chain([last..generator.stages()]).collect()
 }
 
@@ -220,34 +234,36 @@ struct Trace<B: Backend> {
     /// The input of every segment.
     inputs: Vec<Tensor<B, 4>>,
     output: Tensor<B, 4>,
+    dropout: Option<Dropout>,
 }
 
 impl<B: Kernels> Trace<B> {
-    fn forward(generator: &ResnetGenerator<B>, input: Tensor<B, 4>) -> Self {
+    fn forward(generator: &Generator<B>, input: Tensor<B, 4>, dropout: Option<Dropout>) -> Self {
         let (mut inputs, mut planes) = (Vec::new(), input);
         for segment in segments(generator) {
             inputs.push(planes.clone());
-            planes = segment.fold(planes, |planes, stage| generator.stage(stage, planes));
+            planes = segment.fold(planes, |planes, stage| generator.stage_with(stage, planes, dropout));
         }
-        Self { inputs, output: planes }
+        Self { inputs, output: planes, dropout }
     }
 
     /// The gradients of the generator's parameters and, where wanted, of its input, from that of its output.
     fn backward<A>(
         self,
-        generator: &ResnetGenerator<A>,
+        generator: &Generator<A>,
         output_grad: Tensor<B, 4>,
         wants_input: bool,
     ) -> (Gradients<B>, Option<Tensor<B, 4>>)
     where
         A: AutodiffBackend<InnerBackend = B> + Kernels,
     {
+        let dropout = self.dropout;
         let mut grad = Some(output_grad);
         let mut all: Option<Gradients<B>> = None;
         for (index, (segment, input)) in segments(generator).into_iter().zip(self.inputs).enumerate().rev() {
             let Some(output_grad) = grad.take() else { break };
             let input = Tensor::<A, 4>::from_inner(input).set_require_grad(index > 0 || wants_input);
-            let output = segment.fold(input.clone(), |planes, stage| generator.stage(stage, planes));
+            let output = segment.fold(input.clone(), |planes, stage| generator.stage_with(stage, planes, dropout));
             // The gradient of this sum by the output is exactly `output_grad`.
             let mut found = (output * Tensor::from_inner(output_grad)).sum().backward();
             grad = input.grad_remove(&mut found);

@@ -11,21 +11,17 @@ use super::{Adam, Gradients, ema, passes};
 use crate::config::{LrPolicy, TrainConfig};
 use crate::image_pool::ImagePool;
 use crate::kernels::Kernels;
-use crate::model::parameters::{self, init_normal};
-use crate::model::{PatchDiscriminator, PatchDiscriminatorConfig, ResnetGenerator, ResnetGeneratorConfig};
+use crate::model::{Generator, PatchDiscriminator, parameters};
 use crate::protocol::Losses;
 use crate::schedule::{self, Plateau};
-
-/// Standard deviation of the initial weights (official `init_gain`).
-const INIT_DEVIATION: f64 = 0.02;
 
 /// The two generators, optimised together.
 #[derive(Module, Debug)]
 pub struct Generators<B: Backend> {
     /// Domain A to domain B.
-    pub ab: ResnetGenerator<B>,
+    pub ab: Generator<B>,
     /// Domain B to domain A.
-    pub ba: ResnetGenerator<B>,
+    pub ba: Generator<B>,
 }
 
 /// The two discriminators, named by the domain they judge.
@@ -37,17 +33,10 @@ pub struct Discriminators<B: Backend> {
     pub b: PatchDiscriminator<B>,
 }
 
-impl TrainConfig {
-    /// The generators' shape.
-    pub fn generator(&self) -> ResnetGeneratorConfig {
-        ResnetGeneratorConfig::new().with_ngf(self.ngf as usize).with_n_blocks(self.n_blocks as usize)
-    }
-
-    /// The discriminators' shape.
-    pub fn discriminator(&self) -> PatchDiscriminatorConfig {
-        PatchDiscriminatorConfig::new()
-            .with_ndf(self.ndf as usize)
-            .with_n_layers(self.patch_layers().unwrap_or(3) as usize)
+impl<B: Backend> Discriminators<B> {
+    /// Both after one power iteration of their spectral norms, where they have any.
+    pub fn iterate(self) -> Self {
+        Self { a: self.a.iterate(), b: self.b.iterate() }
     }
 }
 
@@ -145,9 +134,8 @@ where
 {
     /// Untrained networks with the initial weights of `config.seed`.
     pub fn new(config: TrainConfig, device: &A::Device) -> Self {
-        let seed = config.seed;
-        let generator = |name| init_normal(config.generator().init(device), INIT_DEVIATION, seed, name);
-        let discriminator = |name| init_normal(config.discriminator().init(device), INIT_DEVIATION, seed, name);
+        let generator = |name| config.initialised(config.generator(device), name);
+        let discriminator = |name| config.initialised(config.discriminator(device), name);
         let generators = Generators { ab: generator("generator_ab"), ba: generator("generator_ba") };
         let discriminators =
             Discriminators { a: discriminator("discriminator_a"), b: discriminator("discriminator_b") };
@@ -205,13 +193,16 @@ where
         let rate = self.learning_rate();
         let beta1 = self.config.beta1;
         let mut first = self.step * batches.iter().map(|[real, _]| self.of_all_workers(real)).sum::<u64>();
+        if self.config.spectral_norm {
+            self.discriminators = self.discriminators.clone().iterate();
+        }
         let judges = self.discriminators.clone().no_grad();
         let mut generators = Mean::default();
         let mut seen = Vec::with_capacity(batches.len());
         for [real_a, real_b] in batches {
             let number = first;
             first += self.of_all_workers(&real_a);
-            let pass = passes::generators(&self.config, &self.generators, &judges, [&real_a, &real_b]);
+            let pass = passes::generators(&self.config, &self.generators, &judges, [&real_a, &real_b], number);
             generators.add(pass.terms, pass.gradients);
             seen.push(([real_a, real_b], pass.fakes, number));
         }
