@@ -1,5 +1,6 @@
 //! What the losses say when a training is in trouble, in words.
 
+use crate::config::{GanMode, TrainConfig};
 use crate::protocol::Losses;
 
 /// Reports before anything is said: every training begins with wild losses.
@@ -19,9 +20,8 @@ pub struct Advice {
 }
 
 impl Advice {
-    /// Takes in the losses of a report; what there is to say about them, in whole sentences.
-    /// `lambda` is what the cycle losses are weighted with.
-    pub fn hear(&mut self, losses: &Losses, lambda: f32, domains: [&str; 2]) -> Option<String> {
+    /// Takes in the losses of a report of the training `config`; what there is to say about them, in whole sentences.
+    pub fn hear(&mut self, losses: &Losses, config: &TrainConfig) -> Option<String> {
         self.heard = self.heard.saturating_add(1);
         let share = if self.heard == 1 { 1.0 } else { SHARE };
         let mix = |mean: &mut f32, new: f32| *mean += (new - *mean) * share;
@@ -40,13 +40,26 @@ impl Advice {
             return None;
         }
         self.best = self.best.min(total);
-        // Least squares: a discriminator that is sure has 0, and its generator 1; one that cannot tell has 0.25 each.
+        // What a discriminator that is sure has at most, and its generator at least.
+        let (judge_has, generator_has) = match config.gan_mode {
+            // 0 and 1; one that cannot tell has 0.25 each.
+            GanMode::Lsgan => (0.01, 0.8),
+            // 0 and any number; one that cannot tell has ln 2 each.
+            GanMode::Vanilla => (0.02, 4.0),
+            // 0 and 1 or more; one that cannot tell has 1 and 0.
+            GanMode::Hinge => (0.04, 0.9),
+            // A critic's scores have no end, and a sure one does no harm.
+            GanMode::Wgangp => (f32::NEG_INFINITY, f32::INFINITY),
+        };
         let beaten = [(means.discriminator_b, means.adversarial_ab), (means.discriminator_a, means.adversarial_ba)]
             .iter()
-            .position(|(judge, generator)| *judge < 0.01 && *generator > 0.8);
-        let unchanged = means.cycle_a.max(means.cycle_b) < 0.01 * lambda && lambda > 0.0;
-        let rising = total > 2.0 * self.best && self.best > 0.0;
-        let [a, b] = domains;
+            .position(|(judge, generator)| *judge < judge_has && *generator > generator_has);
+        let (lambda_a, lambda_b) = (config.lambda_a, config.lambda_b);
+        let idle = |cycle: f32, lambda: f32| cycle < 0.01 * lambda;
+        let unchanged = idle(means.cycle_a, lambda_a) && idle(means.cycle_b, lambda_b);
+        // Scores without an end may rise.
+        let rising = config.gan_mode != GanMode::Wgangp && total > 2.0 * self.best && self.best > 0.0;
+        let [a, b] = [&config.domain_a, &config.domain_b];
         if let Some(way) = beaten
             && !std::mem::replace(&mut self.told[0], true)
         {
@@ -78,9 +91,14 @@ impl Advice {
 mod tests {
     use super::*;
 
-    fn said(losses: impl Fn(u32) -> Losses) -> Vec<(u32, String)> {
+    fn said_of(gan_mode: GanMode, losses: impl Fn(u32) -> Losses) -> Vec<(u32, String)> {
         let mut advice = Advice::default();
-        (0..3000).filter_map(|report| Some((report, advice.hear(&losses(report), 10.0, ["cat", "dog"])?))).collect()
+        let config = TrainConfig { gan_mode, domain_a: "cat".into(), domain_b: "dog".into(), ..TrainConfig::default() };
+        (0..3000).filter_map(|report| Some((report, advice.hear(&losses(report), &config)?))).collect()
+    }
+
+    fn said(losses: impl Fn(u32) -> Losses) -> Vec<(u32, String)> {
+        said_of(GanMode::Lsgan, losses)
     }
 
     const GOOD: Losses = Losses {
@@ -109,5 +127,21 @@ mod tests {
         assert!(matches!(&idle[..], [(_, text)] if text.contains("unchanged")), "{idle:?}");
         let rising = said(|report| Losses { cycle_a: if report < 1000 { 1.2 } else { 12.0 }, ..GOOD });
         assert!(matches!(&rising[..], [(_, text)] if text.contains("doubled")), "{rising:?}");
+    }
+
+    #[test]
+    fn what_a_sure_discriminator_has_depends_on_the_loss() {
+        let losses = |adversarial_ba| Losses { discriminator_a: 0.0, adversarial_ba, ..GOOD };
+        for (mode, generator, is_beaten) in [
+            (GanMode::Lsgan, 1.0, true),
+            (GanMode::Vanilla, 1.0, false),
+            (GanMode::Vanilla, 9.0, true),
+            (GanMode::Hinge, 0.5, false),
+            (GanMode::Hinge, 1.2, true),
+            (GanMode::Wgangp, 900.0, false),
+        ] {
+            let said = said_of(mode, |_| losses(generator));
+            assert_eq!(said.iter().any(|(_, text)| text.contains("generated cat")), is_beaten, "{mode:?} {said:?}");
+        }
     }
 }

@@ -6,18 +6,18 @@ use burn::tensor::backend::AutodiffBackend;
 use burn::tensor::{Tensor, TensorData};
 use web_time::Instant;
 
-use super::{Host, Inner, advice::Advice, translation::Model};
+use super::{Host, Inner, advice::Advice, soundness::is_sound, translation::Model};
 use crate::config::TrainConfig;
 use crate::data::{Sampler, UnpairedDataset};
 use crate::evaluate;
 use crate::image::Picture;
 use crate::kernels::Kernels;
-use crate::protocol::{Direction, Envelope, Event, PreviewCell, Quality, TrainData};
+use crate::protocol::{Direction, Envelope, Event, PREVIEW_ROWS, PreviewCell, Quality, TrainData};
 use crate::training::{StepLosses, Trainer};
 use crate::weights::Storage;
 
-/// Pairs of pictures in a preview.
-const PREVIEW_ROWS: usize = 3;
+/// Pairs of pictures in a preview at most.
+const MOST_PREVIEW_ROWS: u32 = 16;
 
 /// Losses are read back at most this often: on a GPU a read-back waits for all work before it.
 const REPORT_SECONDS: f64 = 0.2;
@@ -44,10 +44,12 @@ where
     A: AutodiffBackend + Kernels,
     A::InnerBackend: Kernels,
 {
-    trainer: Trainer<A>,
-    dataset: UnpairedDataset,
+    pub(super) trainer: Trainer<A>,
+    pub(super) dataset: UnpairedDataset,
     sampler: Sampler,
     state: State,
+    /// Pairs of pictures in a preview.
+    rows: u32,
     /// When the last steps ended, for the speed.
     pace: VecDeque<Instant>,
     reported: Option<Instant>,
@@ -78,6 +80,14 @@ where
         Ok(Self::around(Trainer::new(config, device), dataset))
     }
 
+    /// Goes on at another learning rate; `None` for the one of before.
+    pub fn at_rate(mut self, learning_rate: Option<f64>) -> Result<Self, String> {
+        let config = &mut self.trainer.config;
+        config.learning_rate = learning_rate.unwrap_or(config.learning_rate);
+        config.check()?;
+        Ok(self)
+    }
+
     /// A training that goes on from a checkpoint.
     pub fn resume(
         checkpoint: &[u8],
@@ -99,6 +109,7 @@ where
             dataset,
             sampler,
             state: State::Going,
+            rows: PREVIEW_ROWS,
             pace: VecDeque::new(),
             reported: None,
             unreported: 0,
@@ -173,6 +184,40 @@ where
             self.checkpoint(host).await;
         }
         host.emit(Event::Stopped { step: self.trainer.step, trouble }.into());
+    }
+
+    /// Ends a training that has diverged, at its last good state where the host keeps one.
+    async fn give_up<H: Host>(&mut self, host: &H, device: &A::Device) {
+        let lost = self.trainer.step;
+        let kept = match host.kept().await {
+            Ok([checkpoint, _]) => Trainer::restore(&checkpoint, device).ok(),
+            Err(_) => None,
+        };
+        // The host may keep another training by now.
+        let same = |kept: &Trainer<A>| {
+            let TrainConfig { steps, learning_rate, preview_every, .. } = self.trainer.config;
+            let like_this = TrainConfig { steps, learning_rate, preview_every, ..kept.config.clone() };
+            like_this == self.trainer.config && kept.step <= lost
+        };
+        let mut message = format!("A loss is no longer a number: the training has diverged at step {lost}. ");
+        let kept = kept.filter(same).map(|kept| {
+            self.trainer = kept;
+            self.trainer.step
+        });
+        match kept {
+            Some(step) => message += &format!("It is back at step {step}, its last good state. "),
+            None => message += "Its last checkpoint, if one was written, is still good. ",
+        }
+        message += "Go on with a lower learning rate.";
+        host.emit(Event::Diverged { kept }.into());
+        self.end(Some(message), host).await;
+    }
+
+    /// Changes the previews, and makes one.
+    pub async fn set_previews<H: Host>(&mut self, every: u64, rows: u32, host: &H, device: &A::Device) {
+        self.trainer.config.preview_every = every;
+        self.rows = rows.clamp(1, MOST_PREVIEW_ROWS);
+        self.preview(host, device).await;
     }
 
     /// One of its generators, for translating.
@@ -272,6 +317,8 @@ where
 
     async fn write<H: Host>(&self, event: Event, host: &H) {
         host.emit(match self.trainer.checkpoint().await {
+            // The next step's losses will say so; until then the one before is the last good one.
+            Ok(bytes) if !is_sound(&bytes) && matches!(event, Event::Checkpoint { .. }) => return,
             Ok(bytes) => Envelope::with(event, vec![bytes]),
             Err(error) => Event::Failed { job: None, model: None, message: error.to_string() }.into(),
         });
@@ -314,10 +361,13 @@ where
             (every(config.preview_every), every(config.checkpoint_every) || self.is_checkpoint_due(host));
         let due = self.reported.is_none_or(|last| last.elapsed().as_secs_f64() >= REPORT_SECONDS);
         // Losses that are no numbers end a training before it is written down over its last good state.
-        if (due || checkpoint || self.unreported >= REPORT_STEPS)
-            && let Err(trouble) = self.report(losses, rate, host).await
-        {
-            return self.end(Some(trouble), host).await;
+        let is_last = self.trainer.step >= self.trainer.config.steps;
+        if due || checkpoint || is_last || self.unreported >= REPORT_STEPS {
+            match self.report(losses, rate, host).await {
+                Ok(true) => {}
+                Ok(false) => return self.give_up(host, device).await,
+                Err(trouble) => return self.end(Some(trouble), host).await,
+            }
         }
         if preview {
             self.preview(host, device).await;
@@ -328,17 +378,16 @@ where
         if checkpoint {
             self.checkpoint(host).await;
         }
-        if self.trainer.step >= self.trainer.config.steps {
+        if is_last {
             self.end(None, host).await;
         }
     }
 
-    async fn report<H: Host>(&mut self, losses: StepLosses<Inner<A>>, rate: f64, host: &H) -> Result<(), String> {
+    /// Tells the losses; `false` when they are no numbers any more.
+    async fn report<H: Host>(&mut self, losses: StepLosses<Inner<A>>, rate: f64, host: &H) -> Result<bool, String> {
         let losses = losses.read().await.map_err(|reason| format!("The device was lost: {reason}"))?;
         if !losses.is_finite() {
-            return Err("A loss is no longer a number: the training has diverged. \
-                        Start again with a lower learning rate."
-                .into());
+            return Ok(false);
         }
         let now = Instant::now();
         self.pace.extend(std::iter::repeat_n(now, self.unreported));
@@ -350,11 +399,10 @@ where
         let epoch = ((step - 1) / self.dataset.epoch_length().max(1)) as u32 + 1;
         let steps_per_second = if seconds > 0.0 { (spanned as f64 / seconds) as f32 } else { 0.0 };
         host.emit(Event::Step { step, epoch, losses, learning_rate: rate, steps_per_second }.into());
-        let TrainConfig { lambda_a, domain_a, domain_b, .. } = &self.trainer.config;
-        if let Some(message) = self.advice.hear(&losses, *lambda_a, [domain_a, domain_b]) {
+        if let Some(message) = self.advice.hear(&losses, &self.trainer.config) {
             host.emit(Event::Advice { message }.into());
         }
-        Ok(())
+        Ok(true)
     }
 
     /// Real, translated and reconstructed pictures of the first test pairs (training ones where there are no others).
@@ -363,7 +411,7 @@ where
         let fixed = |test: &[crate::data::Source], train: &[crate::data::Source]| -> Vec<Picture> {
             let chosen = if test.is_empty() { train } else { test };
             let decoded = chosen.iter().filter_map(|source| source.picture().ok());
-            decoded.take(PREVIEW_ROWS).map(|picture| picture.resize(config.size, config.size)).collect()
+            decoded.take(self.rows as usize).map(|picture| picture.resize(config.size, config.size)).collect()
         };
         let generators = self.trainer.frozen_generators();
         let (mut cells, mut buffers) = (Vec::new(), Vec::new());
@@ -450,13 +498,13 @@ fn from_folder(_path: &str) -> Result<UnpairedDataset, String> {
     Err("A page cannot read folders by their path: drop the folders on it.".into())
 }
 
-fn to_tensor<B: Kernels>(picture: &Picture, device: &B::Device) -> Tensor<B, 4> {
+pub(super) fn to_tensor<B: Kernels>(picture: &Picture, device: &B::Device) -> Tensor<B, 4> {
     let shape = [1, 3, picture.height as usize, picture.width as usize];
     Tensor::from_data(TensorData::new(picture.to_planes(), shape), device)
 }
 
 /// `None` when the device is lost; the next step says so.
-async fn to_picture<B: Kernels>(image: Tensor<B, 4>) -> Option<Picture> {
+pub(super) async fn to_picture<B: Kernels>(image: Tensor<B, 4>) -> Option<Picture> {
     let [_, _, height, width] = image.dims();
     let data = image.into_data_async().await.ok()?;
     let values: Vec<f32> = data.iter::<f32>().collect();

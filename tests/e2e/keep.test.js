@@ -5,7 +5,7 @@ import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "nod
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, test } from "node:test";
-import { choose, done, file, go, heard, hears, listenIn, save, setTraining } from "./support/app.js";
+import { choose, done, file, go, heard, hears, listenIn, openSettings, save, setOption, setTraining } from "./support/app.js";
 import { host, launch, screenshot, visit } from "./support/browser.js";
 import { cyclegan, root } from "./support/paths.js";
 import { picture } from "./support/pictures.js";
@@ -27,12 +27,12 @@ const pile = (name, count) => Array.from({ length: count }, (_, i) => file(`${na
 const trainings = [
   { name: "on own piles", steps: 20, own: true },
   { name: "of emoji-64", preset: "emoji-64", steps: 2 },
-  { name: "on WebGPU", backend: "wgpu", steps: 1, tiny: { ngf: 2, blocks: 1, ndf: 2 } },
+  { name: "on WebGPU", backend: "wgpu", steps: 1, tiny: { ngf: 2, n_blocks: 1, ndf: 2 } },
 ];
 for (const { name, preset = "quick", backend = "flex", steps, own, tiny = {} } of trainings)
   test(`a training ${name} survives a reload, goes on, and its generator translates`, async (t) => {
     const { page, errors } = await visit(t, browser, `${server.url}?backend=${backend}`, { init: listenIn });
-    await setTraining(page, preset, { steps: 5000, preview: 10, ...tiny });
+    await setTraining(page, preset, { steps: 5000, preview_every: 10, ...tiny });
     if (own) {
       await page.check("#source-own");
       await page.setInputFiles("#files-a", pile("a", 3));
@@ -152,9 +152,8 @@ test("a training begun in the page goes on in the command line, and back", async
   const back = file("back.safetensors", readFileSync(checkpoint));
   await page.setInputFiles("#import-file", back);
   await page.locator("#imported-text").getByText("back.safetensors: flat ⇄ 3D, step 60 of 60").waitFor();
-  await page.evaluate(() => (document.querySelector("#advanced").open = true));
-  await page.fill("#train-steps", "90");
-  await page.locator("#train-steps").blur();
+  await openSettings(page);
+  await setOption(page, "steps", 90);
   await page.click("#train-start");
   assert.equal((await hears(page, "TrainingStarted")).step, 60);
   const stopped = await hears(page, "Stopped", { timeout: 120_000 });
