@@ -9,7 +9,9 @@ use plotters::prelude::*;
 use serde::Deserialize;
 
 use super::ExitStatus;
+use super::train::{METRICS, read_config};
 use super::translate::write_whole;
+use crate::config::TrainConfig;
 use crate::protocol::{Losses, Quality};
 
 /// At most so many previews are shown, evenly over the training.
@@ -57,15 +59,11 @@ type Curve = (&'static str, Vec<(f64, f64)>);
 /// # Errors
 /// When the folder holds no run, or the file cannot be written.
 pub fn write(folder: &Path, out: &Path) -> Result<()> {
-    let config = folder.join("config.json");
-    let config = std::fs::read(&config).with_context(|| format!("{} is no run of train", folder.display()))?;
-    let config: serde_json::Map<String, serde_json::Value> =
-        serde_json::from_slice(&config).context("config.json cannot be read")?;
-    let lines = metrics(&folder.join("metrics.jsonl"))?;
+    let config = read_config(folder)?;
+    let lines = metrics(&folder.join(METRICS))?;
     let Some(last) = lines.last() else { bail!("no step of {} is recorded yet", folder.display()) };
     let previews = previews(folder)?;
-    let name = |key: &str| config.get(key).and_then(|value| value.as_str()).unwrap_or_default().to_owned();
-    let page = page(&[name("domain_a"), name("domain_b")], last.step, &lines, &previews, &config)?;
+    let page = page(last.step, &lines, &previews, &config)?;
     write_whole(out, page.into_string().as_bytes())
 }
 
@@ -101,13 +99,7 @@ fn previews(folder: &Path) -> Result<Vec<(u64, Vec<u8>)>> {
     chosen.map(|(step, path)| Ok((*step, std::fs::read(path)?))).collect()
 }
 
-fn page(
-    [a, b]: &[String; 2],
-    steps: u64,
-    lines: &[Line],
-    previews: &[(u64, Vec<u8>)],
-    config: &serde_json::Map<String, serde_json::Value>,
-) -> Result<Markup> {
+fn page(steps: u64, lines: &[Line], previews: &[(u64, Vec<u8>)], config: &TrainConfig) -> Result<Markup> {
     let losses = |name, value: fn(&Losses) -> f32| -> Curve {
         let points = lines.iter().filter_map(|line| Some((line.step as f64, f64::from(value(&line.losses?)))));
         (name, averaged(&points.collect::<Vec<_>>()))
@@ -155,6 +147,7 @@ fn page(
         ),
         ("Learning rate", "Of both Adam optimisers.", vec![("rate", averaged(&rate))]),
     ];
+    let (a, b) = (&config.domain_a, &config.domain_b);
     let title = format!("{a} ⇄ {b}, {steps} steps");
     let encoded =
         |png: &[u8]| format!("data:image/png;base64,{}", base64::engine::general_purpose::STANDARD.encode(png));
@@ -194,17 +187,39 @@ fn page(
                 }
                 section {
                     h2 { "How it was made" }
-                    table { @for (key, value) in config { tr { th { (key) } td { (value.to_string().trim_matches('"')) } } } }
+                    div.options {
+                        @for group in groups(config) {
+                            table {
+                                caption { (group.0) }
+                                @for (name, about, value) in group.1 { tr title=(about) { th { (name) } td { (value) } } }
+                            }
+                        }
+                    }
                 }
             }
         }
     })
 }
 
+/// The options by their headings: name, documentation and value.
+fn groups(config: &TrainConfig) -> Vec<(&'static str, Vec<(&'static str, String, String)>)> {
+    let mut groups: Vec<(&str, Vec<_>)> = Vec::new();
+    for field in TrainConfig::FIELDS {
+        if groups.last().is_none_or(|(group, _)| *group != field.group) {
+            groups.push((field.group, Vec::new()));
+        }
+        if let Some((_, options)) = groups.last_mut() {
+            options.push((field.name, field.about(), config.get(field.name).unwrap_or_default()));
+        }
+    }
+    groups
+}
+
 const STYLE: &str = ":root{color-scheme:light}body{font:16px/1.5 system-ui,sans-serif;max-width:76rem;margin:2rem auto;\
 padding:0 1rem;color:#1b1b1f;background:#fff}.charts{display:grid;grid-template-columns:repeat(auto-fit,minmax(20rem,1fr));gap:1rem}\
 figure{margin:0 0 1rem}figcaption{font-size:.875rem;color:#55555c}figcaption b{color:#1b1b1f}svg,img{max-width:100%;height:auto}\
-th{text-align:left;font-weight:500;padding-right:1.5rem}td{font-variant-numeric:tabular-nums}";
+.options{columns:24rem;column-gap:2rem}table{break-inside:avoid;margin-bottom:1rem;border-spacing:0}\
+caption{text-align:left;font-weight:600;padding:.25rem 0}th{text-align:left;font-weight:400;color:#55555c;padding-right:1.5rem}td{font-variant-numeric:tabular-nums}";
 
 /// Neighbours averaged until few enough are left to draw.
 fn averaged(points: &[(f64, f64)]) -> Vec<(f64, f64)> {

@@ -7,6 +7,9 @@ pub trait Choice: Copy + PartialEq + Default + 'static {
     /// Every value, the default first.
     const ALL: &'static [Self];
 
+    /// The same as names, each with [`Choice::about`] it.
+    const NAMES: &'static [(&'static str, &'static str)];
+
     /// The name as typed; the official code's where it has one.
     fn as_str(self) -> &'static str;
 
@@ -29,6 +32,7 @@ macro_rules! choice {
 
         impl Choice for $name {
             const ALL: &'static [Self] = &[$(Self::$variant),*];
+            const NAMES: &'static [(&'static str, &'static str)] = &[$(($text, $about)),*];
 
             fn as_str(self) -> &'static str {
                 match self { $(Self::$variant => $text),* }

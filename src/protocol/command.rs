@@ -86,6 +86,9 @@ pub enum Command {
     ResumeTraining {
         /// Steps to reach in all; `None` for those of the checkpoint's configuration.
         steps: Option<u64>,
+        /// How often it does what is no training.
+        #[serde(default)]
+        intervals: Intervals,
         /// Where the images come from.
         data: TrainData,
     },
@@ -160,6 +163,17 @@ pub enum Command {
     },
     /// Tests only: panic in the worker, to show that the page survives it.
     Crash,
+}
+
+/// Steps between what a training does besides; `None` for as many as before.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Intervals {
+    /// Of `TrainConfig::preview_every`.
+    pub preview_every: Option<u64>,
+    /// Of `TrainConfig::checkpoint_every`.
+    pub checkpoint_every: Option<u64>,
+    /// Of `TrainConfig::evaluate_every`.
+    pub evaluate_every: Option<u64>,
 }
 
 /// The model name of generator_ab of the current training.

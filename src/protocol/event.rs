@@ -232,6 +232,8 @@ pub enum Event {
         images_b: u32,
         /// Parameters of one generator.
         parameters: u64,
+        /// Estimated peak memory in bytes; 0 when unknown.
+        memory_bytes: u64,
     },
     /// An image of a pile could not be used.
     ImageSkipped {

@@ -25,7 +25,7 @@ use translation::Model;
 use crate::config::TrainConfig;
 use crate::image::Picture;
 use crate::kernels::Kernels;
-use crate::protocol::{Command, Direction, Envelope, Event, TRAINED_A_TO_B, TRAINED_B_TO_A, TrainData};
+use crate::protocol::{Command, Direction, Envelope, Event, Intervals, TRAINED_A_TO_B, TRAINED_B_TO_A, TrainData};
 use crate::translate::Budget;
 use crate::weights::WeightError;
 
@@ -178,16 +178,18 @@ where
                 self.host.begins(&data, &buffers).await;
                 self.begin(TrainingRun::start(config, data, buffers, &self.place.device));
             }
-            Command::ResumeTraining { steps, data } => {
+            Command::ResumeTraining { steps, intervals, data } => {
                 let checkpoint = buffers.next().unwrap_or_default();
                 let buffers: Vec<_> = buffers.collect();
                 self.host.begins(&data, &buffers).await;
-                self.begin(TrainingRun::resume(&checkpoint, steps, data, buffers, &self.place.device));
+                self.begin(TrainingRun::resume(&checkpoint, steps, intervals, data, buffers, &self.place.device));
             }
             Command::ResumeKept { learning_rate } => {
                 let resumed = self.host.kept().await.and_then(|[checkpoint, zip]| {
                     let data = TrainData::Zip { name: "the kept pictures".into() };
-                    TrainingRun::resume(&checkpoint, None, data, vec![zip], &self.place.device)?.at_rate(learning_rate)
+                    let device = &self.place.device;
+                    TrainingRun::resume(&checkpoint, None, Intervals::default(), data, vec![zip], device)?
+                        .at_rate(learning_rate)
                 });
                 self.begin(resumed);
             }

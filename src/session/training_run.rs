@@ -12,7 +12,7 @@ use crate::data::{Sampler, UnpairedDataset};
 use crate::evaluate;
 use crate::image::Picture;
 use crate::kernels::Kernels;
-use crate::protocol::{Direction, Envelope, Event, PREVIEW_ROWS, PreviewCell, Quality, TrainData};
+use crate::protocol::{Direction, Envelope, Event, Intervals, PREVIEW_ROWS, PreviewCell, Quality, TrainData};
 use crate::training::{StepLosses, Trainer};
 use crate::weights::Storage;
 
@@ -92,13 +92,22 @@ where
     pub fn resume(
         checkpoint: &[u8],
         steps: Option<u64>,
+        intervals: Intervals,
         data: TrainData,
         buffers: Vec<Vec<u8>>,
         device: &A::Device,
     ) -> Result<Self, String> {
         let mut trainer = Trainer::restore(checkpoint, device).map_err(|error| error.to_string())?;
         let dataset = open(data, buffers)?;
-        trainer.config.steps = steps.unwrap_or(trainer.config.steps);
+        let config = &mut trainer.config;
+        for (value, given) in [
+            (&mut config.steps, steps),
+            (&mut config.preview_every, intervals.preview_every),
+            (&mut config.checkpoint_every, intervals.checkpoint_every),
+            (&mut config.evaluate_every, intervals.evaluate_every),
+        ] {
+            *value = given.unwrap_or(*value);
+        }
         Ok(Self::around(trainer, dataset))
     }
 
@@ -129,6 +138,7 @@ where
             images_a: self.dataset.train_a.len() as u32,
             images_b: self.dataset.train_b.len() as u32,
             parameters: config.generator_architecture().parameter_count(),
+            memory_bytes: 0,
         }
     }
 

@@ -84,6 +84,30 @@ impl TrainConfig {
     }
 }
 
+/// What a checkpoint says about itself, without a device: its configuration, and the steps made.
+///
+/// # Errors
+/// When the bytes are no checkpoint, or are damaged.
+pub fn describe(bytes: &[u8]) -> Result<(TrainConfig, u64), CheckpointError> {
+    said(&WeightFile::read(bytes)?)
+}
+
+fn said(file: &WeightFile) -> Result<(TrainConfig, u64), CheckpointError> {
+    if file.metadata.get(metadata::FORMAT).map(String::as_str) != Some(FORMAT) {
+        return Err(CheckpointError::NotACheckpoint);
+    }
+    let config = file.metadata.get(CONFIG).ok_or(CheckpointError::NotACheckpoint)?;
+    let config: TrainConfig =
+        serde_json::from_str(config).map_err(|error| CheckpointError::Config(error.to_string()))?;
+    config.check().map_err(CheckpointError::Config)?;
+    Ok((config, number(file, STEP)?))
+}
+
+fn number(file: &WeightFile, key: &str) -> Result<u64, CheckpointError> {
+    let text = file.metadata.get(key).ok_or(CheckpointError::NotACheckpoint)?;
+    text.parse().map_err(|error: std::num::ParseIntError| CheckpointError::Config(error.to_string()))
+}
+
 /// The networks' prefixes, in the order in which an optimiser visits its two.
 const GENERATORS: [&str; 2] = ["generator_ab.", "generator_ba."];
 const DISCRIMINATORS: [&str; 2] = ["discriminator_a.", "discriminator_b."];
@@ -219,16 +243,9 @@ where
     /// When the bytes are no checkpoint, are damaged, or do not fit the configuration they name.
     pub fn restore(bytes: &[u8], device: &A::Device) -> Result<Self, CheckpointError> {
         let mut file = WeightFile::read(bytes)?;
-        if file.metadata.get(metadata::FORMAT).map(String::as_str) != Some(FORMAT) {
-            return Err(CheckpointError::NotACheckpoint);
-        }
-        let said = |key: &str| file.metadata.get(key).ok_or(CheckpointError::NotACheckpoint);
-        let number = |key: &str| said(key)?.parse::<u64>().map_err(|error| CheckpointError::Config(error.to_string()));
-        let config: TrainConfig =
-            serde_json::from_str(said(CONFIG)?).map_err(|error| CheckpointError::Config(error.to_string()))?;
-        config.check().map_err(CheckpointError::Config)?;
-        let (step, generators_time, discriminators_time) =
-            (number(STEP)?, number(GENERATORS_TIME)?, number(DISCRIMINATORS_TIME)?);
+        let (config, step) = said(&file)?;
+        let (generators_time, discriminators_time) =
+            (number(&file, GENERATORS_TIME)?, number(&file, DISCRIMINATORS_TIME)?);
 
         let generator = config.generator_architecture().parameters();
         let discriminator = config.discriminator_architecture().parameters();

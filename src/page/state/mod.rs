@@ -16,7 +16,7 @@ use super::{
     models::{Model, Origin, Status},
     training::{Message as Train, Training},
 };
-use crate::protocol::{BackendName, Command, Direction, Envelope, TrainData};
+use crate::protocol::{BackendName, Command, Direction, Envelope, Intervals, TrainData};
 
 pub use messages::{Effect, LiveMessage, Message};
 pub use results::KEPT_BYTES;
@@ -250,7 +250,11 @@ impl State {
                     effects.push(Effect::Send(match self.training.imported.take() {
                         Some(imported) => {
                             let checkpoint = Rc::unwrap_or_clone(imported.bytes);
-                            let command = Command::ResumeTraining { steps: Some(config.steps), data };
+                            let command = Command::ResumeTraining {
+                                steps: Some(config.steps),
+                                intervals: Intervals::default(),
+                                data,
+                            };
                             Envelope::with(command, std::iter::once(checkpoint).chain(buffers).collect())
                         }
                         None => Envelope::with(Command::Train { config, data }, buffers),

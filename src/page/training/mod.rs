@@ -421,7 +421,7 @@ impl Training {
     /// Takes in what the worker tells about the training.
     pub fn hear(&mut self, event: Event, buffers: Vec<Vec<u8>>) {
         match event {
-            Event::TrainingStarted { step, steps, images_a, images_b, parameters } => {
+            Event::TrainingStarted { step, steps, images_a, images_b, parameters, .. } => {
                 self.step = step;
                 self.config.steps = steps;
                 self.begun = Begun { images_a, images_b, parameters };

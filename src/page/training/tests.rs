@@ -10,7 +10,10 @@ fn a_training_goes_from_idle_to_its_end() {
     assert_eq!(training.phase, Phase::Gathering { done: 5, total: Some(10) });
     let config = training.gathered(true).expect("it was waiting for its pictures");
     assert_eq!((config.domain_a.as_str(), config.domain_b.as_str()), ("flat", "3D"));
-    training.hear(Event::TrainingStarted { step: 0, steps: 40, images_a: 3, images_b: 4, parameters: 5 }, vec![]);
+    training.hear(
+        Event::TrainingStarted { step: 0, steps: 40, images_a: 3, images_b: 4, parameters: 5, memory_bytes: 0 },
+        vec![],
+    );
     assert_eq!((&training.phase, training.config.steps), (&Phase::Running, 40));
     let losses = Losses { cycle_a: 1.0, ..Losses::default() };
     let step = Event::Step { step: 20, epoch: 2, losses, learning_rate: 2e-4, steps_per_second: 4.0 };
@@ -80,7 +83,10 @@ fn previews_can_be_changed_and_pictures_looked_at_while_there_are_networks() {
     assert_eq!((training.config.preview_every, training.preview_rows), (5, 1));
     assert!(!training.has_networks());
     training.phase = Phase::Starting;
-    training.hear(Event::TrainingStarted { step: 0, steps: 9, images_a: 1, images_b: 1, parameters: 5 }, vec![]);
+    training.hear(
+        Event::TrainingStarted { step: 0, steps: 9, images_a: 1, images_b: 1, parameters: 5, memory_bytes: 0 },
+        vec![],
+    );
     assert!(training.has_networks());
     training.inspector.is_open = true;
     training.worker_gone("Gone.");

@@ -1,7 +1,11 @@
 //! The training that survives: a worker that dies, a tab that closes, a file that goes elsewhere.
 
 use super::*;
-use crate::{config::TrainConfig, page::training::Message as Train, protocol::KeptTraining};
+use crate::{
+    config::TrainConfig,
+    page::training::Message as Train,
+    protocol::{Intervals, KeptTraining},
+};
 
 fn kept(step: u64) -> Message {
     let config = TrainConfig { domain_a: "cat".into(), ..TrainConfig::preset("quick").expect("it exists") };
@@ -9,7 +13,7 @@ fn kept(step: u64) -> Message {
 }
 
 fn started(step: u64) -> Message {
-    event(Event::TrainingStarted { step, steps: 600, images_a: 1, images_b: 1, parameters: 1 })
+    event(Event::TrainingStarted { step, steps: 600, images_a: 1, images_b: 1, parameters: 1, memory_bytes: 0 })
 }
 
 fn ready() -> Message {
@@ -79,7 +83,10 @@ fn a_checkpoint_file_is_gone_on_with_on_the_chosen_pictures() {
     assert!(state.notices.last().is_some_and(|notice| notice.text.starts_with("Stop the training first")));
     let data = TrainData::Zip { name: "emoji.zip".into() };
     let effects = state.update(Message::Train(Train::Gathered(Ok((data.clone(), vec![vec![7]])))));
-    let expected = Envelope::with(Command::ResumeTraining { steps: Some(900), data }, vec![bytes, vec![7]]);
+    let expected = Envelope::with(
+        Command::ResumeTraining { steps: Some(900), intervals: Intervals::default(), data },
+        vec![bytes, vec![7]],
+    );
     assert_eq!(effects, [Effect::Send(expected)]);
     assert_eq!(state.training.imported, None);
 }

@@ -8,7 +8,7 @@ use crate::{
 };
 
 fn started() -> Message {
-    event(Event::TrainingStarted { step: 0, steps: 600, images_a: 1, images_b: 1, parameters: 1 })
+    event(Event::TrainingStarted { step: 0, steps: 600, images_a: 1, images_b: 1, parameters: 1, memory_bytes: 0 })
 }
 
 fn running() -> State {
