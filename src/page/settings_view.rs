@@ -25,6 +25,11 @@ fn groups() -> impl Iterator<Item = &'static str> {
     settings().filter_map(move |(field, _)| (std::mem::replace(&mut last, field.group) != field.group).then_some(last))
 }
 
+/// The option of exactly that name.
+fn option(name: &str) -> Option<&'static Field> {
+    settings().map(|(field, _)| field).find(|field| field.name == name)
+}
+
 /// Makes the controls.
 pub fn connect() {
     let mut html = String::new();
@@ -44,13 +49,13 @@ pub fn connect() {
     let _ = all.insert_adjacent_html("beforeend", &html);
     dom::on(&all, "change", |event: Event| {
         let Some(control) = event.target().map(JsCast::unchecked_into::<HtmlInputElement>) else { return };
-        let Some(field) = control.id().strip_prefix("train-").and_then(Field::named) else { return };
+        let Some(field) = control.id().strip_prefix("train-").and_then(option) else { return };
         // A select has a value just as an input has.
         let value = match field.kind {
             Kind::Flag => control.checked().to_string(),
             _ => control.value(),
         };
-        send(Message::Train(Train::Set(field.name, value)));
+        send(Message::Train(Train::Set(field, value)));
     });
     dom::on_click("save-settings", || send(Message::Train(Train::SaveSettings)));
 }
@@ -122,12 +127,13 @@ impl SettingsView {
             let is_wrong = wrong == Some(field.name);
             dom::attribute(&input, "aria-invalid", if is_wrong { "true" } else { "false" });
             let value = config.get(field.name).unwrap_or_default();
-            dom::text(&dom::html(&["about-", field.name].concat()), &about(field, &value));
+            let value = value.strip_suffix(".0").unwrap_or(&value);
+            dom::text(&dom::html(&["about-", field.name].concat()), &about(field, value));
             match field.kind {
                 Kind::Flag => input.set_checked(value == "true"),
                 // What cannot be stays as it was typed, to be put right.
                 _ if is_wrong || input.value() == value => {}
-                _ => input.set_value(&value),
+                _ => input.set_value(value),
             }
         }
     }

@@ -22,6 +22,7 @@ async function tab(context) {
   return page;
 }
 
+const mean = (values) => values.reduce((a, b) => a + b, 0) / values.length;
 const pile = (name, count) => Array.from({ length: count }, (_, i) => file(`${name}${i}.png`, picture(40 + i, 40)));
 
 const trainings = [
@@ -134,6 +135,7 @@ test("a training begun in the page goes on in the command line, and back", async
   await setTraining(page, "quick", { steps: 30 });
   await page.click("#train-start");
   await hears(page, "Stopped", { timeout: 180_000 });
+  const begun = await heard(page, "Step");
   const saved = await save(page, "#save-training");
   assert.equal(saved.name, "flat-and-3d-step-30.checkpoint.safetensors");
 
@@ -141,23 +143,35 @@ test("a training begun in the page goes on in the command line, and back", async
   t.after(() => rmSync(folder, { recursive: true }));
   const run = join(folder, "run");
   mkdirSync(run);
-  const checkpoint = join(run, "checkpoint.safetensors");
-  writeFileSync(checkpoint, saved.bytes);
+  writeFileSync(join(run, "checkpoint.safetensors"), saved.bytes);
   const data = join(root, "static/data/emoji.zip");
-  execFileSync(cyclegan, ["train", "--data", data, "--out", run, "--resume", "--steps", "60", "--backend", "flex"], { stdio: "pipe" });
+  execFileSync(cyclegan, ["train", "--data", data, "--resume", run, "--steps", "60", "--backend", "flex"], { stdio: "pipe" });
+  const lines = readFileSync(join(run, "metrics.jsonl"), "utf8").trim().split("\n");
+  const native = lines.map((line) => JSON.parse(line)).filter(({ losses }) => losses);
+  assert.ok(native[0].step > 30);
+  assert.equal(native.at(-1).step, 60);
 
   await page.reload();
   await hears(page, "Ready");
   await go(page, "train");
-  const back = file("back.safetensors", readFileSync(checkpoint));
+  const back = file("back.safetensors", readFileSync(join(run, "checkpoint-0000060.safetensors")));
   await page.setInputFiles("#import-file", back);
   await page.locator("#imported-text").getByText("back.safetensors: flat ⇄ 3D, step 60 of 60").waitFor();
   await openSettings(page);
   await setOption(page, "steps", 90);
+  assert.ok(await page.locator("#train-ngf").isDisabled(), "all else is settled");
   await page.click("#train-start");
   assert.equal((await hears(page, "TrainingStarted")).step, 60);
   const stopped = await hears(page, "Stopped", { timeout: 120_000 });
   assert.deepEqual([stopped.step, stopped.trouble], [90, null]);
-  assert.ok((await heard(page, "Step")).every(({ step }) => step > 60));
+  const ended = await heard(page, "Step");
+  assert.ok(ended.every(({ step }) => step > 60));
+
+  // No part begins anew: what the cycle costs has halved in the first one, and stays below.
+  const cycle = (steps) => mean(steps.map(({ losses }) => losses.cycle_a + losses.cycle_b));
+  const first = cycle(begun.slice(0, 1));
+  for (const [place, steps] of Object.entries({ native, ended })) {
+    assert.ok(cycle(steps) < 0.75 * first, `${place}: ${cycle(steps)} after ${first}`);
+  }
   assert.deepEqual(errors, []);
 });

@@ -22,7 +22,7 @@ test("one picture is followed through all networks while they train", async (t) 
   await setTraining(page, "quick", { steps: 100_000, preview_every: 50 });
   await page.click("#train-start");
   await hears(page, "Preview", { timeout: 180_000 });
-  await page.getByText("One picture", { exact: true }).click();
+  await page.locator("#train-bar").getByText("One picture").click();
   const first = await inspected(page, 1);
   // 32 pixels, halved three times, less two for the convolutions without stride.
   assert.deepEqual([first.side, first.map], [32, [2, 2]]);
@@ -59,7 +59,7 @@ test("one picture is followed through all networks while they train", async (t) 
   // One step at a time, and the picture with it.
   await page.click("#train-step");
   assert.equal((await inspected(page, ++count)).step, other.step + 1);
-  await page.getByText("Samples", { exact: true }).click();
+  await page.locator("#train-bar").getByText("Samples").click();
   await page.locator("#preview-body canvas").first().waitFor();
   assert.deepEqual(errors, []);
 });

@@ -69,7 +69,8 @@ impl RunFolder {
     /// # Errors
     /// When there is none.
     pub fn open(path: &Path) -> Result<Self> {
-        if [CONFIG, OLD_CONFIG].iter().all(|file| !path.join(file).is_file()) {
+        // What a page saved is a checkpoint alone, which says all by itself.
+        if [CONFIG, OLD_CONFIG, OLD_CHECKPOINT].iter().all(|file| !path.join(file).is_file()) {
             bail!("{} is no run of train: it has no {CONFIG}", path.display());
         }
         Self::locked(path)

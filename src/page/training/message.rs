@@ -1,7 +1,10 @@
 //! What happens in the Train place.
 
 use super::{Look, Source};
-use crate::protocol::{Direction, TrainData};
+use crate::{
+    config::Field,
+    protocol::{Direction, TrainData},
+};
 
 /// What happens in the Train place.
 #[derive(Clone, Debug)]
@@ -16,8 +19,8 @@ pub enum Message {
     Name(bool, String),
     /// Start from a preset.
     Preset(String),
-    /// Set an option of that name; the value as typed.
-    Set(&'static str, String),
+    /// Set an option; the value as typed.
+    Set(&'static Field, String),
     /// Set how often there are previews, in steps, and of how many sample pairs; while it runs, too.
     Previews {
         /// Steps between two.

@@ -7,7 +7,7 @@ pub mod settings;
 
 use super::history::History;
 use crate::{
-    config::{Changes, TrainConfig},
+    config::{Changes, Field, TrainConfig},
     protocol::{Event, KeptTraining, PREVIEW_ROWS, PreviewCell},
 };
 
@@ -338,15 +338,15 @@ impl Training {
     }
 
     /// Sets an option, if it can be that.
-    fn set(&mut self, name: &'static str, value: &str) {
-        let mut changes = Changes::default();
-        match changes.add(name, value) {
-            Ok(()) => {
-                self.config.apply(&changes);
-                self.mistake.take_if(|(wrong, _)| *wrong == name);
-            }
-            Err(_) if value.is_empty() => self.mistake = Some((name, [name, " needs a number."].concat())),
-            Err(error) => self.mistake = Some((name, [&error.to_string(), "."].concat())),
+    fn set(&mut self, field: &'static Field, value: &str) {
+        let name = field.name;
+        if let Some(change) = Changes::of_one(field, value) {
+            self.config.apply(&change);
+            self.mistake.take_if(|(wrong, _)| *wrong == name);
+        } else {
+            let expected = field.kind.expected();
+            let value = if value.is_empty() { "empty" } else { value };
+            self.mistake = Some((name, [name, " must be ", &expected, ", not ", value, "."].concat()));
         }
     }
 
@@ -384,7 +384,7 @@ impl Training {
                     self.take(config);
                 }
             }
-            Message::Set(name, value) => self.set(name, value.trim()),
+            Message::Set(field, value) => self.set(field, value.trim()),
             Message::Previews { every, rows } => {
                 (self.config.preview_every, self.preview_rows) = (every, rows.max(1));
             }

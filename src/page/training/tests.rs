@@ -53,7 +53,9 @@ fn own_pictures_need_both_piles_or_a_zip() {
 #[test]
 fn options_are_set_as_typed_and_nonsense_is_named_and_refused() {
     let mut training = Training::default();
-    let set = |training: &mut Training, name, value: &str| training.update(Message::Set(name, value.into()));
+    let set = |training: &mut Training, name, value: &str| {
+        training.update(Message::Set(Field::named(name).expect("an option"), value.into()));
+    };
     for (field, label) in settings::settings() {
         let before = training.config.get(field.name).expect("an option");
         set(&mut training, field.name, &before);
@@ -66,7 +68,7 @@ fn options_are_set_as_typed_and_nonsense_is_named_and_refused() {
     set(&mut training, "ngf", "12");
     assert!(training.problem().is_some(), "another option does not make it good");
     set(&mut training, "steps", "");
-    assert_eq!(training.problem().as_deref(), Some("steps needs a number."));
+    assert_eq!(training.problem().as_deref(), Some("steps must be a whole number of 0 or more, not empty."));
     set(&mut training, "steps", " 7 ");
     assert_eq!((training.problem(), training.config.steps, training.config.ngf), (None, 7, 12));
     training.update(Message::Preset("small-128".into()));

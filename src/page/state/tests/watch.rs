@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::{
-    config::TrainConfig,
+    config::{Field, TrainConfig},
     page::training::{Look, Message as Train},
     protocol::{Inspected, KeptTraining, Subject},
 };
@@ -58,7 +58,7 @@ fn settings_go_out_and_come_in_as_a_file() {
     let load = || Message::Train(Train::LoadSettings { file: "a.toml".into(), bytes: vec![2] });
     assert_eq!(commands(&state.update(load())), [&Command::ReadSettings { file: "a.toml".into() }]);
     let settings = |ngf| event(Event::Settings { config: TrainConfig { ngf, ..TrainConfig::default() } });
-    state.training.update(Train::Set("ngf", "x".into()));
+    state.training.update(Train::Set(Field::named("ngf").expect("an option"), "x".into()));
     state.update(settings(9));
     assert_eq!((state.training.config.ngf, state.training.problem()), (9, None));
     let mut state = running();
