@@ -80,7 +80,7 @@ pub struct TrainConfig {
     pub affine: bool,
     /// The distribution of the initial weights.
     pub init_type: InitType,
-    /// The scale of the initial weights; of the normal distribution, its deviation.
+    /// Its scale: the standard deviation of `normal`.
     pub init_gain: f32,
 
     "Losses":

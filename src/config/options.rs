@@ -131,6 +131,9 @@ fn json(text: &str) -> String {
         Some(digits) => ("-", digits),
         None => ("", text.strip_prefix('+').unwrap_or(text)),
     };
+    if digits == "." {
+        return String::new();
+    }
     let before = if digits.starts_with('.') { "0" } else { "" };
     let after = if digits.ends_with('.') { "0" } else { "" };
     [sign, before, digits, after].concat()

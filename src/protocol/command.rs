@@ -78,7 +78,7 @@ pub enum Command {
     /// Start a training. Buffers: see [`TrainData`]. Ends any training already running.
     Train {
         /// Architecture, recipe and length.
-        config: TrainConfig,
+        config: Box<TrainConfig>,
         /// Where the images come from.
         data: TrainData,
     },
@@ -129,7 +129,7 @@ pub enum Command {
     /// Write settings as a TOML file: answered by [`Event::SettingsFile`].
     WriteSettings {
         /// The settings.
-        config: TrainConfig,
+        config: Box<TrainConfig>,
     },
     /// End the training: answered by [`Event::Stopped`]. Its generators stay usable and exportable.
     Stop,

@@ -70,7 +70,7 @@ pub struct KeptTraining {
     /// Steps made.
     pub step: u64,
     /// What is trained, and how.
-    pub config: TrainConfig,
+    pub config: Box<TrainConfig>,
     /// When it was kept, in milliseconds since 1970.
     pub time: f64,
     /// What it takes on this machine, in bytes.
@@ -285,7 +285,7 @@ pub enum Event {
     /// Settings as read from a file.
     Settings {
         /// The settings.
-        config: TrainConfig,
+        config: Box<TrainConfig>,
     },
     /// Settings as a file. Buffers: its bytes.
     SettingsFile,
@@ -299,7 +299,7 @@ pub enum Event {
         /// Steps made so far.
         step: u64,
         /// What is trained, and how.
-        config: TrainConfig,
+        config: Box<TrainConfig>,
     },
     /// A checkpoint that was asked for. Buffers: its bytes.
     CheckpointFile {

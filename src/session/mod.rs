@@ -176,7 +176,7 @@ where
             Command::Train { config, data } => {
                 let buffers: Vec<_> = buffers.collect();
                 self.host.begins(&data, &buffers).await;
-                self.begin(TrainingRun::start(config, data, buffers, &self.place.device));
+                self.begin(TrainingRun::start(*config, data, buffers, &self.place.device));
             }
             Command::ResumeTraining { steps, intervals, data } => {
                 let checkpoint = buffers.next().unwrap_or_default();
@@ -229,7 +229,7 @@ where
                 let bytes = buffers.next().unwrap_or_default();
                 let text = std::str::from_utf8(&bytes).map_err(|_| "it is no text".to_string());
                 match text.and_then(|text| TrainConfig::from_toml(text).map_err(|error| error.to_string())) {
-                    Ok(config) => self.host.emit(Event::Settings { config }.into()),
+                    Ok(config) => self.host.emit(Event::Settings { config: Box::new(config) }.into()),
                     Err(reason) => self.fail(None, None, format!("{file}: {reason}.")),
                 }
             }

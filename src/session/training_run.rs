@@ -261,7 +261,7 @@ where
 
     async fn checkpoint<H: Host>(&mut self, host: &H) {
         let before = Instant::now();
-        let event = Event::Checkpoint { step: self.trainer.step, config: self.trainer.config.clone() };
+        let event = Event::Checkpoint { step: self.trainer.step, config: self.trainer.config.clone().into() };
         self.write(event, host).await;
         self.saved = (Instant::now(), before.elapsed().as_secs_f64());
     }

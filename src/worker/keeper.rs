@@ -33,7 +33,7 @@ fn step_of(name: &str) -> Option<u64> {
 /// A checkpoint on its way.
 struct Written {
     step: u64,
-    config: TrainConfig,
+    config: Box<TrainConfig>,
     bytes: Vec<u8>,
 }
 
@@ -72,7 +72,7 @@ impl Keeper {
     }
 
     /// Keeps a checkpoint; returns at once.
-    pub fn keep(&self, step: u64, config: TrainConfig, bytes: Vec<u8>) {
+    pub fn keep(&self, step: u64, config: Box<TrainConfig>, bytes: Vec<u8>) {
         if self.0.folder.borrow().is_none() {
             return;
         }

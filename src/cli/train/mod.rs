@@ -193,7 +193,7 @@ fn begin(arguments: &Arguments) -> Result<Plan> {
     let folder = RunFolder::create(out)?;
     let memory = Memory { data: absolute(path), keep: arguments.keep.map_or(KEEP, NonZeroUsize::get) };
     folder.describe(&config, &memory)?;
-    let command = Command::Train { config: config.clone(), data: pictures.data };
+    let command = Command::Train { config: Box::new(config.clone()), data: pictures.data };
     let command = Envelope::with(command, pictures.buffers);
     Ok(Plan { folder, config, keep: memory.keep, command, notes: Vec::new() })
 }
@@ -232,7 +232,9 @@ fn go_on(arguments: &Arguments, run: &Path) -> Result<Plan> {
             let command = Command::ResumeTraining { steps: Some(config.steps), intervals, data: pictures.data };
             Envelope::with(command, std::iter::once(checkpoint).chain(pictures.buffers).collect())
         }
-        None => Envelope::with(Command::Train { config: config.clone(), data: pictures.data }, pictures.buffers),
+        None => {
+            Envelope::with(Command::Train { config: Box::new(config.clone()), data: pictures.data }, pictures.buffers)
+        }
     };
     Ok(Plan { folder, config, keep, command, notes })
 }

@@ -257,7 +257,7 @@ impl State {
                             };
                             Envelope::with(command, std::iter::once(checkpoint).chain(buffers).collect())
                         }
-                        None => Envelope::with(Command::Train { config, data }, buffers),
+                        None => Envelope::with(Command::Train { config: config.into(), data }, buffers),
                     }));
                 }
             }
@@ -301,7 +301,7 @@ impl State {
                 }
             }
             Train::SaveSettings => {
-                let config = self.training.config.clone();
+                let config = Box::new(self.training.config.clone());
                 effects.push(Effect::Send(Command::WriteSettings { config }.into()));
             }
             Train::Import { file, bytes } => {

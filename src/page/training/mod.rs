@@ -295,7 +295,7 @@ impl Training {
         let Some(kept) = &self.kept else { return false };
         let config = kept.config.clone();
         self.prepare();
-        (self.config, self.phase, self.mistake) = (config, Phase::Starting, None);
+        (self.config, self.phase, self.mistake) = (*config, Phase::Starting, None);
         true
     }
 

@@ -9,7 +9,7 @@ use crate::{
 
 fn kept(step: u64) -> Message {
     let config = TrainConfig { domain_a: "cat".into(), ..TrainConfig::preset("quick").expect("it exists") };
-    event(Event::Kept { training: Some(KeptTraining { step, config, time: 1.0, bytes: 9 }) })
+    event(Event::Kept { training: Some(KeptTraining { step, config: config.into(), time: 1.0, bytes: 9 }) })
 }
 
 fn started(step: u64) -> Message {

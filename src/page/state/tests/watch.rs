@@ -50,14 +50,14 @@ fn a_picture_is_looked_at_again_with_every_preview() {
 #[test]
 fn settings_go_out_and_come_in_as_a_file() {
     let mut state = opened();
-    let config = TrainConfig { ngf: 5, ..TrainConfig::default() };
-    state.training.config = config.clone();
+    let config = Box::new(TrainConfig { ngf: 5, ..TrainConfig::default() });
+    state.training.config = *config.clone();
     assert_eq!(commands(&state.update(Message::Train(Train::SaveSettings))), [&Command::WriteSettings { config }]);
     let effects = state.update(Message::Worker(Envelope::with(Event::SettingsFile, vec![vec![1]])));
     assert!(matches!(&effects[..], [Effect::SaveFile { name, .. }] if name.ends_with(".toml")));
     let load = || Message::Train(Train::LoadSettings { file: "a.toml".into(), bytes: vec![2] });
     assert_eq!(commands(&state.update(load())), [&Command::ReadSettings { file: "a.toml".into() }]);
-    let settings = |ngf| event(Event::Settings { config: TrainConfig { ngf, ..TrainConfig::default() } });
+    let settings = |ngf| event(Event::Settings { config: Box::new(TrainConfig { ngf, ..TrainConfig::default() }) });
     state.training.update(Train::Set(Field::named("ngf").expect("an option"), "x".into()));
     state.update(settings(9));
     assert_eq!((state.training.config.ngf, state.training.problem()), (9, None));
@@ -72,7 +72,7 @@ fn settings_go_out_and_come_in_as_a_file() {
 #[test]
 fn a_training_that_diverged_goes_on_from_its_last_good_state_at_half_the_rate() {
     let mut state = running();
-    let config = TrainConfig { learning_rate: 4e-4, ..TrainConfig::default() };
+    let config = Box::new(TrainConfig { learning_rate: 4e-4, ..TrainConfig::default() });
     let kept = KeptTraining { step: 30, config, time: 1.0, bytes: 1 };
     state.update(event(Event::Kept { training: Some(kept) }));
     state.update(event(Event::Diverged { kept: Some(30) }));
