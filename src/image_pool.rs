@@ -23,16 +23,17 @@ impl<B: Backend> ImagePool<B> {
         Self { capacity, name, images: Vec::new() }
     }
 
-    /// The fakes that the discriminator is to see at step `step` instead of `fakes`.
+    /// The fakes that the discriminator is to see instead of `fakes`, the first of which is number `first` of
+    /// all that the training made: it makes no difference how they are cut into batches.
     ///
     /// # Shapes
     /// - fakes and output: `[N, C, H, W]`
-    pub fn query(&mut self, fakes: Tensor<B, 4>, seed: u64, step: u64) -> Tensor<B, 4> {
+    pub fn query(&mut self, fakes: Tensor<B, 4>, seed: u64, first: u64) -> Tensor<B, 4> {
         if self.capacity == 0 {
             return fakes;
         }
-        let mut stream = random::stream(seed, self.name, step);
-        let chosen = fakes.split(1, 0).into_iter().map(|fake| {
+        let chosen = fakes.split(1, 0).into_iter().zip(first..).map(|(fake, number)| {
+            let mut stream = random::stream(seed, self.name, number);
             if self.images.len() < self.capacity {
                 self.images.push(fake.clone());
                 fake

@@ -113,8 +113,8 @@ pub struct TrainConfig {
     pub lr_policy: LrPolicy,
     /// Fraction of the steps after which a linear learning rate begins to fall.
     pub decay_from: f32,
-    /// Whether a linear learning rate ends with a whole epoch at zero, as the official code does since 2020, and not
-    /// one step above it, as in the paper.
+    /// Whether a linear learning rate is zero in the last step (the official code counts epochs: since 2020 its whole
+    /// last one is at zero), and not one decay step above it, as in the paper and the older code (2e-6 at the end).
     pub end_at_zero: bool,
     /// Steps after which a stepped learning rate falls, and over which a plateau is looked for.
     pub lr_decay_steps: u64,

@@ -81,7 +81,7 @@ fn show(seen: &Seen, direction: Direction, training: &Training) {
     let [a, b] = training.domains();
     let (own, other) = if direction == Direction::AtoB { (a, b) } else { (b, a) };
     let about = &seen.about;
-    dom::text(&dom::html("inspect-name"), &about.name);
+    dom::text(&dom::html("inspect-name"), &about.picture);
     dom::text(&dom::html("inspect-step"), &["at step ", &format::grouped(about.step)].concat());
     let [real, fake] = about.realness.map(|realness| format::percent(realness) + " real");
     let captions = [

@@ -266,7 +266,6 @@ fn show_actions(training: &Training) {
     let problem = training.problem().filter(|_| !phase.is_active());
     start.set_disabled(problem.is_some());
     dom::text(&dom::html("train-problem"), problem.as_deref().unwrap_or_default());
-    // What the training that diverged is back at is what is kept.
     let kept = training.kept.as_ref().filter(|_| training.has_diverged && !phase.is_active());
     let slower = dom::html("train-slower");
     dom::show(&slower, kept.is_some());

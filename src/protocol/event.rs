@@ -116,7 +116,7 @@ pub struct Inspected {
     /// Steps made so far.
     pub step: u64,
     /// The picture's name.
-    pub name: String,
+    pub picture: String,
     /// How many samples there are to look at in its domain.
     pub samples: u32,
     /// Width and height in pixels of all four pictures: the training size.
@@ -232,7 +232,7 @@ pub enum Event {
         images_b: u32,
         /// Parameters of one generator.
         parameters: u64,
-        /// Estimated peak memory in bytes; 0 when unknown.
+        /// Bytes that it will take at its worst moment, about.
         memory_bytes: u64,
     },
     /// An image of a pile could not be used.
@@ -289,10 +289,10 @@ pub enum Event {
     },
     /// Settings as a file. Buffers: its bytes.
     SettingsFile,
-    /// The training came to numbers that are none, and ends: [`Event::Stopped`] follows.
+    /// The training came to numbers that are none, and ends at its last good state: [`Event::Stopped`] follows.
     Diverged {
-        /// The step of its last good state, which it is back at; `None` when none was kept.
-        kept: Option<u64>,
+        /// The step it is back at.
+        step: u64,
     },
     /// The training as it stands, for whoever keeps it. Buffers: a checkpoint file's bytes.
     Checkpoint {

@@ -67,7 +67,7 @@ where
         buffers.extend(maps.map(|map| map.into_iter().map(|value| (value * 255.0).round() as u8).collect()));
         let inspected = Inspected {
             step: self.trainer.step,
-            name,
+            picture: name,
             samples: samples.len() as u32,
             side,
             map: [width as u32, height as u32],

@@ -9,7 +9,6 @@ mod advice;
 mod inbox;
 mod inspect;
 mod picture_zip;
-mod soundness;
 mod training_run;
 mod translation;
 
@@ -277,6 +276,9 @@ where
         match started {
             Ok(run) => {
                 self.host.emit(run.started().into());
+                if let Some(advice) = run.advice_on_memory(self.place.budget.total) {
+                    self.host.emit(advice.into());
+                }
                 self.training = Some(run);
             }
             Err(message) => self.fail(None, None, message),

@@ -6,14 +6,14 @@ use burn::tensor::backend::AutodiffBackend;
 use burn::tensor::{Tensor, TensorData};
 use web_time::Instant;
 
-use super::{Host, Inner, advice::Advice, soundness::is_sound, translation::Model};
+use super::{Host, Inner, advice::Advice, translation::Model};
 use crate::config::TrainConfig;
-use crate::data::{Sampler, UnpairedDataset};
+use crate::data::{DataError, Sampler, UnpairedDataset};
 use crate::evaluate;
 use crate::image::Picture;
 use crate::kernels::Kernels;
 use crate::protocol::{Direction, Envelope, Event, Intervals, PREVIEW_ROWS, PreviewCell, Quality, TrainData};
-use crate::training::{StepLosses, Trainer};
+use crate::training::{StepLosses, Trainer, memory};
 use crate::weights::Storage;
 
 /// Pairs of pictures in a preview at most.
@@ -45,6 +45,8 @@ where
     A::InnerBackend: Kernels,
 {
     pub(super) trainer: Trainer<A>,
+    /// The training as it was when its losses and parameters were last seen to be numbers.
+    good: Box<Trainer<A>>,
     pub(super) dataset: UnpairedDataset,
     sampler: Sampler,
     state: State,
@@ -114,6 +116,7 @@ where
     fn around(trainer: Trainer<A>, dataset: UnpairedDataset) -> Self {
         let sampler = Sampler::new(&trainer.config);
         Self {
+            good: Box::new(trainer.clone()),
             trainer,
             dataset,
             sampler,
@@ -138,8 +141,22 @@ where
             images_a: self.dataset.train_a.len() as u32,
             images_b: self.dataset.train_b.len() as u32,
             parameters: config.generator_architecture().parameter_count(),
-            memory_bytes: 0,
+            memory_bytes: memory::estimate(config),
         }
+    }
+
+    /// A warning when the training is going to take more than the bytes that there are.
+    pub fn advice_on_memory(&self, budget: u64) -> Option<Event> {
+        let needed = memory::estimate(&self.trainer.config);
+        (needed > budget).then(|| Event::Advice {
+            message: format!(
+                "This training takes about {} MB of memory and about {} MB are free: it may fail or become very slow. \
+                 Smaller pictures, narrower networks, a smaller batch_size (with accumulate for the same effect) or \
+                 checkpoint_activations need less.",
+                needed >> 20,
+                budget >> 20
+            ),
+        })
     }
 
     /// Whether there is a step to make.
@@ -196,30 +213,19 @@ where
         host.emit(Event::Stopped { step: self.trainer.step, trouble }.into());
     }
 
-    /// Ends a training that has diverged, at its last good state where the host keeps one.
-    async fn give_up<H: Host>(&mut self, host: &H, device: &A::Device) {
-        let lost = self.trainer.step;
-        let kept = match host.kept().await {
-            Ok([checkpoint, _]) => Trainer::restore(&checkpoint, device).ok(),
-            Err(_) => None,
-        };
-        // The host may keep another training by now.
-        let same = |kept: &Trainer<A>| {
-            let TrainConfig { steps, learning_rate, preview_every, .. } = self.trainer.config;
-            let like_this = TrainConfig { steps, learning_rate, preview_every, ..kept.config.clone() };
-            like_this == self.trainer.config && kept.step <= lost
-        };
-        let mut message = format!("A loss is no longer a number: the training has diverged at step {lost}. ");
-        let kept = kept.filter(same).map(|kept| {
-            self.trainer = kept;
-            self.trainer.step
-        });
-        match kept {
-            Some(step) => message += &format!("It is back at step {step}, its last good state. "),
-            None => message += "Its last checkpoint, if one was written, is still good. ",
-        }
-        message += "Go on with a lower learning rate.";
-        host.emit(Event::Diverged { kept }.into());
+    /// Ends a training that has diverged, back at its last good state. That is not written down: what led to it may
+    /// be wrong already, and the last checkpoint is from before.
+    async fn give_up<H: Host>(&mut self, host: &H) {
+        let config = self.trainer.config.clone();
+        self.trainer = (*self.good).clone();
+        // It may have been given other previews since.
+        self.trainer.config = config;
+        let step = self.trainer.step;
+        let message = format!(
+            "A loss is no longer a number: the training has diverged. It is back at step {step}, where all was well. \
+             Go on from its last checkpoint with a lower learning rate."
+        );
+        host.emit(Event::Diverged { step }.into());
         self.end(Some(message), host).await;
     }
 
@@ -260,6 +266,10 @@ where
     }
 
     async fn checkpoint<H: Host>(&mut self, host: &H) {
+        // What is no number must not take the place of what is; the next report says so.
+        if self.trainer.is_finite().await == Ok(false) {
+            return;
+        }
         let before = Instant::now();
         let event = Event::Checkpoint { step: self.trainer.step, config: self.trainer.config.clone().into() };
         self.write(event, host).await;
@@ -301,7 +311,7 @@ where
         }
         quality.paired_ssim = held_out.is_paired.then_some(paired.map(|mean| mean as f32));
         let mean = quality.distance.iter().sum::<f32>() / 2.0;
-        let is_best = self.best.is_none_or(|best| mean < best);
+        let is_best = mean.is_finite() && self.best.is_none_or(|best| mean < best);
         let directions = [Direction::AtoB, Direction::BtoA];
         let mut buffers = Vec::new();
         if is_best {
@@ -327,8 +337,6 @@ where
 
     async fn write<H: Host>(&self, event: Event, host: &H) {
         host.emit(match self.trainer.checkpoint().await {
-            // The next step's losses will say so; until then the one before is the last good one.
-            Ok(bytes) if !is_sound(&bytes) && matches!(event, Event::Checkpoint { .. }) => return,
             Ok(bytes) => Envelope::with(event, vec![bytes]),
             Err(error) => Event::Failed { job: None, model: None, message: error.to_string() }.into(),
         });
@@ -354,15 +362,15 @@ where
         if std::mem::take(&mut self.is_new) {
             self.preview(host, device).await;
         }
-        let drawn = match self.sampler.draw(&self.dataset, self.trainer.step) {
-            Ok(drawn) => drawn,
+        let batches = match self.draw(host, device) {
+            Ok(batches) => batches,
             Err(error) => return self.end(Some(error.to_string()), host).await,
         };
-        for (file, reason) in drawn.skipped {
-            host.emit(Event::ImageSkipped { file, reason }.into());
-        }
         let rate = self.trainer.learning_rate();
-        let losses = self.trainer.step(to_tensor(&drawn.a, device), to_tensor(&drawn.b, device));
+        let losses = self.trainer.step_over(batches);
+        if let Err(trouble) = self.trainer.settle().await {
+            return self.end(Some(trouble), host).await;
+        }
         self.unreported += 1;
         let config = &self.trainer.config;
         let every = |period: u64| period > 0 && self.trainer.step.is_multiple_of(period);
@@ -375,7 +383,7 @@ where
         if due || checkpoint || is_last || self.unreported >= REPORT_STEPS {
             match self.report(losses, rate, host).await {
                 Ok(true) => {}
-                Ok(false) => return self.give_up(host, device).await,
+                Ok(false) => return self.give_up(host).await,
                 Err(trouble) => return self.end(Some(trouble), host).await,
             }
         }
@@ -393,12 +401,32 @@ where
         }
     }
 
-    /// Tells the losses; `false` when they are no numbers any more.
+    /// The batches of the next step, each `[real_a, real_b]`.
+    fn draw<H: Host>(&mut self, host: &H, device: &A::Device) -> Result<Vec<[Tensor<Inner<A>, 4>; 2]>, DataError> {
+        let mut batches = Vec::new();
+        for numbers in self.trainer.numbers() {
+            let (mut a, mut b) = (Vec::new(), Vec::new());
+            for number in numbers {
+                let drawn = self.sampler.draw(&self.dataset, number)?;
+                for (file, reason) in drawn.skipped {
+                    host.emit(Event::ImageSkipped { file, reason }.into());
+                }
+                a.push(to_tensor(&drawn.a, device));
+                b.push(to_tensor(&drawn.b, device));
+            }
+            batches.push([Tensor::cat(a, 0), Tensor::cat(b, 0)]);
+        }
+        Ok(batches)
+    }
+
+    /// Tells the losses; `false` when they, or what came of them, are no numbers any more.
     async fn report<H: Host>(&mut self, losses: StepLosses<Inner<A>>, rate: f64, host: &H) -> Result<bool, String> {
         let losses = losses.read().await.map_err(|reason| format!("The device was lost: {reason}"))?;
-        if !losses.is_finite() {
+        // The losses are those of the parameters before the step: both are looked at.
+        if !losses.is_finite() || !self.trainer.is_finite().await? {
             return Ok(false);
         }
+        self.good = Box::new(self.trainer.clone());
         let now = Instant::now();
         self.pace.extend(std::iter::repeat_n(now, self.unreported));
         self.pace.drain(..self.pace.len().saturating_sub(50));
@@ -406,7 +434,8 @@ where
         let spanned = self.pace.iter().filter(|time| Some(*time) != self.pace.front()).count();
         (self.reported, self.unreported) = (Some(now), 0);
         let step = self.trainer.step;
-        let epoch = ((step - 1) / self.dataset.epoch_length().max(1)) as u32 + 1;
+        let images = (step - 1) * self.trainer.images_per_step();
+        let epoch = (images / self.dataset.epoch_length().max(1)) as u32 + 1;
         let steps_per_second = if seconds > 0.0 { (spanned as f64 / seconds) as f32 } else { 0.0 };
         host.emit(Event::Step { step, epoch, losses, learning_rate: rate, steps_per_second }.into());
         if let Some(message) = self.advice.hear(&losses, &self.trainer.config) {

@@ -1,13 +1,14 @@
 //! Adam over all parameters of a module, with state that can be written down.
 
-use burn::module::{Module, ModuleMapper, Param, list_param_ids};
+use burn::module::{Module, ModuleMapper, Param};
 use burn::tensor::Tensor;
 use burn::tensor::backend::AutodiffBackend;
 
+use super::Gradients;
 use crate::kernels::{self, AdamStep, Kernels};
 
-/// Official: `torch.optim.Adam(lr, betas=(0.5, 0.999))`, epsilon PyTorch's 1e-8 (Burn's own is 1e-5).
-const BETAS: [f64; 2] = [0.5, 0.999];
+/// Official: `torch.optim.Adam(lr, betas=(opt.beta1, 0.999))`, epsilon PyTorch's 1e-8 (Burn's own is 1e-5).
+const BETA2: f64 = 0.999;
 const EPSILON: f64 = 1e-8;
 
 /// First and second moment of one parameter, each `[count]`.
@@ -31,45 +32,90 @@ impl<B: Kernels> Default for Adam<B> {
 
 impl<B: Kernels> Adam<B> {
     /// The module after one step with these gradients; a parameter without a gradient stays.
-    pub fn step<A, M>(&mut self, module: M, gradients: &mut A::Gradients, rate: f64) -> M
+    pub fn step<A, M>(&mut self, module: M, gradients: Gradients<B>, rate: f64, beta1: f64) -> M
     where
         A: AutodiffBackend<InnerBackend = B>,
         M: Module<A>,
     {
-        struct Stepper<'a, A: AutodiffBackend>
-        where
-            A::InnerBackend: Kernels,
-        {
-            gradients: &'a mut A::Gradients,
-            moments: std::slice::IterMut<'a, Option<Moments<A::InnerBackend>>>,
+        struct Stepper<'a, B: Kernels> {
+            gradients: std::vec::IntoIter<Option<Tensor<B, 1>>>,
+            moments: std::slice::IterMut<'a, Option<Moments<B>>>,
             step: AdamStep,
         }
-        impl<A: AutodiffBackend> ModuleMapper<A> for Stepper<'_, A>
+        impl<A> ModuleMapper<A> for Stepper<'_, A::InnerBackend>
         where
+            A: AutodiffBackend,
             A::InnerBackend: Kernels,
         {
             fn map_float<const D: usize>(&mut self, param: Param<Tensor<A, D>>) -> Param<Tensor<A, D>> {
-                let Some(slot) = self.moments.next() else { return param };
+                let (Some(grad), Some(slot)) = (self.gradients.next(), self.moments.next()) else { return param };
+                let Some(grad) = grad else { return param };
                 let (id, tensor, mapper) = param.consume();
-                let Some(grad) = tensor.grad_remove(self.gradients) else {
-                    return Param::from_mapped_value(id, tensor, mapper);
-                };
-                let shape = grad.dims();
-                let flat = |tensor: Tensor<A::InnerBackend, D>| {
-                    let count = tensor.shape().num_elements();
-                    tensor.reshape([count])
-                };
-                let grad = flat(grad);
+                let shape = tensor.shape();
+                let count = shape.num_elements();
                 let moments = slot.take().unwrap_or_else(|| [grad.zeros_like(), grad.zeros_like()]);
-                let (value, moments) = kernels::adam(flat(tensor.inner()), grad, moments, self.step);
+                let (value, moments) = kernels::adam(tensor.inner().reshape([count]), grad, moments, self.step);
                 *slot = Some(moments);
                 Param::from_mapped_value(id, Tensor::from_inner(value.reshape(shape)).require_grad(), mapper)
             }
         }
         self.time += 1;
-        let count = list_param_ids(&module).len();
-        self.moments.resize(count, None);
-        let step = AdamStep { rate, betas: BETAS, epsilon: EPSILON, time: self.time };
-        module.map(&mut Stepper::<A> { gradients, moments: self.moments.iter_mut(), step })
+        self.moments.resize(gradients.0.len(), None);
+        let step = AdamStep { rate, betas: [beta1, BETA2], epsilon: EPSILON, time: self.time };
+        module.map(&mut Stepper { gradients: gradients.0.into_iter(), moments: self.moments.iter_mut(), step })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use burn::backend::{Autodiff, Flex};
+    use burn::tensor::TensorData;
+    use serde_json::Value;
+
+    use super::super::ema;
+    use super::*;
+    use crate::model::parameters;
+
+    type A = Autodiff<Flex>;
+
+    #[derive(Module, Debug)]
+    struct One<B: burn::tensor::backend::Backend> {
+        value: Param<Tensor<B, 1>>,
+    }
+
+    fn numbers(value: &Value) -> Vec<f32> {
+        serde_json::from_value(value.clone()).expect("a list of numbers")
+    }
+
+    fn tensor(values: Vec<f32>) -> Tensor<Flex, 1> {
+        let count = values.len();
+        Tensor::from_data(TensorData::new(values, [count]), &Default::default())
+    }
+
+    #[track_caller]
+    fn close(found: Tensor<Flex, 1>, expected: &Value) {
+        let found: Vec<f32> = found.into_data().iter().collect();
+        let worst = found.iter().zip(numbers(expected)).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+        assert!(worst < 1e-6, "{found:?}, not {expected}");
+    }
+
+    #[test]
+    fn another_beta1_and_a_moving_average_are_pytorchs() {
+        let golden = include_str!("../../tests/fixtures/golden/optimisation.json");
+        let golden: Value = serde_json::from_str(golden).expect("committed");
+        let golden = &golden["adam"];
+        let number = |key: &str| golden[key].as_f64().expect("a number");
+        let start = tensor(numbers(&golden["start"]));
+        let mut module = One { value: Param::from_tensor(Tensor::<A, 1>::from_inner(start.clone())) };
+        let mut average = One::<Flex> { value: Param::from_tensor(start) };
+        let mut adam = Adam::<Flex>::default();
+        for step in 0..3 {
+            let gradients = Gradients(vec![Some(tensor(numbers(&golden["gradients"][step])))]);
+            module = adam.step::<A, _>(module, gradients, number("rate"), number("beta1"));
+            let current: Vec<_> = parameters::collect(&module).into_iter().map(Tensor::inner).collect();
+            close(current[0].clone(), &golden["parameters"][step]);
+            average = ema::follow(average, current, number("decay") as f32);
+            close(average.value.val(), &golden["averages"][step]);
+        }
     }
 }

@@ -2,19 +2,21 @@
 //! as if it had never stopped.
 //!
 //! One safetensors file: the four networks under their official names with a prefix, Adam's moments
-//! under `first.` and `second.`, the image pools, and in the metadata the configuration and the
-//! counters. Random streams and the data order are functions of the step (see [`crate::random`]),
+//! under `first.` and `second.`, the generators' moving average, the image pools, and in the metadata the configuration,
+//! the counters and what a plateau of the losses is judged by. Random streams and the data order are functions of the step (see [`crate::random`]),
 //! so there is no random state to save.
 
+use burn::module::Module;
 use burn::tensor::backend::{AutodiffBackend, Backend};
 use burn::tensor::{Tensor, TensorData};
 
-use super::{Adam, Trainer};
+use super::{Adam, Discriminators, Generators, Trainer, Window};
 use crate::config::TrainConfig;
 use crate::image_pool::ImagePool;
 use crate::kernels::Kernels;
 use crate::model::architecture::{Architecture, Parameter};
 use crate::protocol::{Direction, ModelInfo};
+use crate::schedule::Plateau;
 use crate::weights::networks::{export, load, take};
 use crate::weights::{NamedTensor, Storage, WeightError, WeightFile, metadata};
 
@@ -24,6 +26,10 @@ const CONFIG: &str = "config";
 const STEP: &str = "step";
 const GENERATORS_TIME: &str = "generators_adam_time";
 const DISCRIMINATORS_TIME: &str = "discriminators_adam_time";
+const PLATEAU: &str = "plateau";
+/// Loss totals that the plateau has not heard of: how many in the metadata, their sum as a tensor.
+const WINDOW_STEPS: &str = "plateau_window_steps";
+const WINDOW_SUM: &str = "plateau_window_sum";
 const FIRST: &str = "first.";
 const SECOND: &str = "second.";
 
@@ -111,6 +117,8 @@ fn number(file: &WeightFile, key: &str) -> Result<u64, CheckpointError> {
 /// The networks' prefixes, in the order in which an optimiser visits its two.
 const GENERATORS: [&str; 2] = ["generator_ab.", "generator_ba."];
 const DISCRIMINATORS: [&str; 2] = ["discriminator_a.", "discriminator_b."];
+/// The generators' moving average.
+const AVERAGE: [&str; 2] = ["average_ab.", "average_ba."];
 
 fn prefixed(prefix: &str, parameters: &[Parameter]) -> Vec<Parameter> {
     parameters.iter().map(|(name, shape)| (format!("{prefix}{name}"), shape.clone())).collect()
@@ -128,6 +136,33 @@ async fn read_back<B: Backend, const D: usize>(
 ) -> Result<NamedTensor, CheckpointError> {
     let data = tensor.into_data_async().await.map_err(|error| CheckpointError::Device(format!("{error:?}")))?;
     Ok(NamedTensor { name, shape, values: data.iter::<f32>().collect() })
+}
+
+async fn export_both<B: Backend, M: Module<B>>(
+    networks: [&M; 2],
+    parameters: &[Parameter],
+    prefixes: [&str; 2],
+) -> Result<Vec<NamedTensor>, CheckpointError> {
+    let mut tensors = Vec::new();
+    for (network, prefix) in networks.into_iter().zip(prefixes) {
+        tensors.extend(export(network, parameters, prefix).await.map_err(CheckpointError::Device)?);
+    }
+    Ok(tensors)
+}
+
+/// Checks that a file has these tensors.
+fn holds(file: &WeightFile, parameters: &[Parameter]) -> Result<(), WeightError> {
+    for (name, expected) in parameters {
+        let (tensor, expected) = (name.clone(), expected.clone());
+        match file.tensor(name) {
+            None => return Err(WeightError::Missing { tensor, expected }),
+            Some(found) if found.shape != expected => {
+                return Err(WeightError::Shape { tensor, expected, found: found.shape.clone() });
+            }
+            Some(_) => {}
+        }
+    }
+    Ok(())
 }
 
 async fn write_adam<B: Kernels>(adam: &Adam<B>, parameters: &[Parameter]) -> Result<Vec<NamedTensor>, CheckpointError> {
@@ -214,55 +249,91 @@ where
     pub async fn checkpoint(&self) -> Result<Vec<u8>, CheckpointError> {
         let generator = self.config.generator_architecture().parameters();
         let discriminator = self.config.discriminator_architecture().parameters();
-        let [to_b, to_a] = GENERATORS;
-        let [of_a, of_b] = DISCRIMINATORS;
         let mut tensors = Vec::new();
-        tensors.extend(export(&self.generators.ab, &generator, to_b).await.map_err(CheckpointError::Device)?);
-        tensors.extend(export(&self.generators.ba, &generator, to_a).await.map_err(CheckpointError::Device)?);
-        tensors.extend(export(&self.discriminators.a, &discriminator, of_a).await.map_err(CheckpointError::Device)?);
-        tensors.extend(export(&self.discriminators.b, &discriminator, of_b).await.map_err(CheckpointError::Device)?);
+        let Generators { ab, ba } = &self.generators;
+        tensors.extend(export_both([ab, ba], &generator, GENERATORS).await?);
+        let Discriminators { a, b } = &self.discriminators;
+        tensors.extend(export_both([a, b], &discriminator, DISCRIMINATORS).await?);
+        if let Some(Generators { ab, ba }) = &self.average {
+            tensors.extend(export_both([ab, ba], &generator, AVERAGE).await?);
+        }
         tensors.extend(write_adam(&self.generators_adam, &of_both(GENERATORS, &generator)).await?);
         tensors.extend(write_adam(&self.discriminators_adam, &of_both(DISCRIMINATORS, &discriminator)).await?);
         tensors.extend(write_pool(&self.pool_a, "pool_a").await?);
         tensors.extend(write_pool(&self.pool_b, "pool_b").await?);
+        if let Some(sum) = &self.window.sum {
+            tensors.push(read_back(WINDOW_SUM.into(), vec![1], sum.clone()).await?);
+        }
         let config = serde_json::to_string(&self.config).map_err(|error| CheckpointError::Config(error.to_string()))?;
+        let Plateau { factor, best, bad } = self.plateau;
         let metadata = [
             (metadata::FORMAT, FORMAT.to_owned()),
             (CONFIG, config),
             (STEP, self.step.to_string()),
             (GENERATORS_TIME, self.generators_adam.time.to_string()),
             (DISCRIMINATORS_TIME, self.discriminators_adam.time.to_string()),
+            (PLATEAU, format!("{factor} {best} {bad}")),
+            (WINDOW_STEPS, self.window.steps.to_string()),
         ];
         let metadata = metadata.into_iter().map(|(key, value)| (key.to_owned(), value)).collect();
         Ok(WeightFile { metadata, tensors, ..WeightFile::default() }.write(Storage::F32)?)
     }
 
-    /// The training that a checkpoint holds.
+    /// The training that a checkpoint holds. Checkpoints of versions before 0.2 lack what is new since; it begins as
+    /// in a new training.
     ///
     /// # Errors
-    /// When the bytes are no checkpoint, are damaged, or do not fit the configuration they name.
+    /// When the bytes are no checkpoint, are damaged, or do not fit the configuration they name: that is found out
+    /// before memory is taken for the networks.
     pub fn restore(bytes: &[u8], device: &A::Device) -> Result<Self, CheckpointError> {
         let mut file = WeightFile::read(bytes)?;
         let (config, step) = said(&file)?;
         let (generators_time, discriminators_time) =
             (number(&file, GENERATORS_TIME)?, number(&file, DISCRIMINATORS_TIME)?);
+        let plateau = file.metadata.get(PLATEAU).map_or(Ok(Plateau::default()), |text| read_plateau(text))?;
+        let window_steps = if file.metadata.contains_key(WINDOW_STEPS) { number(&file, WINDOW_STEPS)? } else { 0 };
 
         let generator = config.generator_architecture().parameters();
         let discriminator = config.discriminator_architecture().parameters();
-        let size = config.size as usize;
-        let mut trainer = Self::new(config, device);
+        let generators = of_both(GENERATORS, &generator);
+        let discriminators = of_both(DISCRIMINATORS, &discriminator);
+        holds(&file, &generators)?;
+        holds(&file, &discriminators)?;
+        if config.ema > 0.0 {
+            holds(&file, &of_both(AVERAGE, &generator))?;
+        }
+        let mut network = |prefix| load(config.generator().init(device), &generator, &mut file, prefix);
         let [to_b, to_a] = GENERATORS;
+        let networks = Generators { ab: network(to_b)?, ba: network(to_a)? };
+        let mut network = |prefix| load(config.discriminator().init(device), &discriminator, &mut file, prefix);
         let [of_a, of_b] = DISCRIMINATORS;
-        trainer.generators.ab = load(trainer.generators.ab, &generator, &mut file, to_b)?;
-        trainer.generators.ba = load(trainer.generators.ba, &generator, &mut file, to_a)?;
-        trainer.discriminators.a = load(trainer.discriminators.a, &discriminator, &mut file, of_a)?;
-        trainer.discriminators.b = load(trainer.discriminators.b, &discriminator, &mut file, of_b)?;
-        trainer.generators_adam = read_adam(&mut file, &of_both(GENERATORS, &generator), generators_time, device)?;
-        trainer.discriminators_adam =
-            read_adam(&mut file, &of_both(DISCRIMINATORS, &discriminator), discriminators_time, device)?;
+        let judges = Discriminators { a: network(of_a)?, b: network(of_b)? };
+        let size = config.size as usize;
+        let mut trainer = Self::around(config, networks, judges);
+        if let Some(average) = trainer.average.take() {
+            let [to_b, to_a] = AVERAGE;
+            let ab = load(average.ab, &generator, &mut file, to_b)?;
+            trainer.average = Some(Generators { ab, ba: load(average.ba, &generator, &mut file, to_a)? });
+        }
+        trainer.generators_adam = read_adam(&mut file, &generators, generators_time, device)?;
+        trainer.discriminators_adam = read_adam(&mut file, &discriminators, discriminators_time, device)?;
         trainer.pool_a.restore(read_pool(&mut file, "pool_a", size, device)?);
         trainer.pool_b.restore(read_pool(&mut file, "pool_b", size, device)?);
-        trainer.step = step;
+        if window_steps > 0 {
+            let sum = take(&mut file, WINDOW_SUM, &[1])?;
+            trainer.window =
+                Window { sum: Some(Tensor::from_data(TensorData::new(sum, [1]), device)), steps: window_steps };
+        }
+        (trainer.plateau, trainer.step) = (plateau, step);
         Ok(trainer)
     }
+}
+
+/// Factor, best loss and bad windows, as [`Trainer::checkpoint`] writes them: numbers that come back bit for bit.
+fn read_plateau(text: &str) -> Result<Plateau, CheckpointError> {
+    let wrong = || CheckpointError::Config(format!("its plateau is {text:?}"));
+    let parts: Vec<&str> = text.split(' ').collect();
+    let [factor, best, bad] = parts[..] else { return Err(wrong()) };
+    let number = |text: &str| text.parse::<f64>().ok().filter(|number| *number >= 0.0).ok_or_else(wrong);
+    Ok(Plateau { factor: number(factor)?, best: number(best)?, bad: bad.parse().map_err(|_| wrong())? })
 }

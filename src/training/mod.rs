@@ -2,7 +2,14 @@
 
 mod adam;
 pub mod checkpoint;
+mod ema;
+pub mod exchange;
+mod gradients;
+pub mod memory;
+mod passes;
 pub mod trainer;
 
 pub use adam::Adam;
-pub use trainer::{Discriminators, Generators, StepLosses, Trainer};
+pub use exchange::Exchange;
+pub use gradients::Gradients;
+pub use trainer::{Discriminators, Generators, StepLosses, Trainer, Window};

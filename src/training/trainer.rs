@@ -1,18 +1,21 @@
 //! One training step, as the official `CycleGANModel.optimize_parameters` does it.
 
+use std::ops::Range;
+use std::rc::Rc;
+
 use burn::module::{AutodiffModule, Module};
 use burn::tensor::Tensor;
 use burn::tensor::backend::{AutodiffBackend, Backend};
 
-use super::Adam;
-use crate::config::TrainConfig;
+use super::exchange::{self, Exchange};
+use super::{Adam, Gradients, ema, passes};
+use crate::config::{LrPolicy, TrainConfig};
 use crate::image_pool::ImagePool;
 use crate::kernels::Kernels;
-use crate::loss;
-use crate::model::parameters::init_normal;
+use crate::model::parameters::{self, init_normal};
 use crate::model::{PatchDiscriminator, PatchDiscriminatorConfig, ResnetGenerator, ResnetGeneratorConfig};
 use crate::protocol::Losses;
-use crate::schedule;
+use crate::schedule::{self, Plateau};
 
 /// Standard deviation of the initial weights (official `init_gain`).
 const INIT_DEVIATION: f64 = 0.02;
@@ -88,7 +91,7 @@ impl<B: Backend> StepLosses<B> {
 }
 
 /// Everything that changes during a training.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Trainer<A: AutodiffBackend>
 where
     A::InnerBackend: Kernels,
@@ -97,6 +100,8 @@ where
     pub config: TrainConfig,
     /// The generators.
     pub generators: Generators<A>,
+    /// Their moving average, where the configuration wants one: see [`Trainer::frozen_generators`].
+    pub average: Option<Generators<A::InnerBackend>>,
     /// The discriminators.
     pub discriminators: Discriminators<A>,
     /// The generators' optimiser.
@@ -107,8 +112,31 @@ where
     pub pool_a: ImagePool<A::InnerBackend>,
     /// Past fakes of domain B.
     pub pool_b: ImagePool<A::InnerBackend>,
+    /// What a learning rate of the policy `plateau` has come to.
+    pub plateau: Plateau,
+    /// The losses that the plateau has not heard of yet.
+    pub window: Window<A::InnerBackend>,
     /// Steps made.
     pub step: u64,
+    /// The other workers, where there are any.
+    pub exchange: Option<Rc<dyn Exchange<A::InnerBackend>>>,
+    /// Why the other workers could not be heard.
+    trouble: Option<String>,
+}
+
+/// The generators' total losses since the learning rate was last looked at, added up on the device.
+#[derive(Debug, Clone)]
+pub struct Window<B: Backend> {
+    /// Their sum, `[1]`; `None` before the first.
+    pub sum: Option<Tensor<B, 1>>,
+    /// How many they are.
+    pub steps: u64,
+}
+
+impl<B: Backend> Default for Window<B> {
+    fn default() -> Self {
+        Self { sum: None, steps: 0 }
+    }
 }
 
 impl<A> Trainer<A>
@@ -121,22 +149,35 @@ where
         let seed = config.seed;
         let generator = |name| init_normal(config.generator().init(device), INIT_DEVIATION, seed, name);
         let discriminator = |name| init_normal(config.discriminator().init(device), INIT_DEVIATION, seed, name);
+        let generators = Generators { ab: generator("generator_ab"), ba: generator("generator_ba") };
+        let discriminators =
+            Discriminators { a: discriminator("discriminator_a"), b: discriminator("discriminator_b") };
+        Self::around(config, generators, discriminators)
+    }
+
+    /// A training of these networks that has not begun.
+    pub(super) fn around(config: TrainConfig, generators: Generators<A>, discriminators: Discriminators<A>) -> Self {
         let pool = |name| ImagePool::new(config.pool_size as usize, name);
         Self {
-            generators: Generators { ab: generator("generator_ab"), ba: generator("generator_ba") },
-            discriminators: Discriminators { a: discriminator("discriminator_a"), b: discriminator("discriminator_b") },
+            average: (config.ema > 0.0).then(|| generators.valid()),
+            generators,
+            discriminators,
             generators_adam: Adam::default(),
             discriminators_adam: Adam::default(),
             pool_a: pool("pool_a"),
             pool_b: pool("pool_b"),
+            plateau: Plateau::default(),
+            window: Window::default(),
             step: 0,
+            exchange: None,
+            trouble: None,
             config,
         }
     }
 
     /// The learning rate of the next step.
     pub fn learning_rate(&self) -> f64 {
-        schedule::linear(self.config.learning_rate, self.step, self.config.steps, self.config.decay_from)
+        schedule::rate(&self.config, self.step, self.plateau.factor)
     }
 
     /// One step: both generators together, then both discriminators on fakes made before the
@@ -149,90 +190,191 @@ where
         real_a: Tensor<A::InnerBackend, 4>,
         real_b: Tensor<A::InnerBackend, 4>,
     ) -> StepLosses<A::InnerBackend> {
+        self.step_over(vec![[real_a, real_b]])
+    }
+
+    /// One step over several batches, whose gradients are averaged before the parameters change: that of all of them
+    /// joined, with the memory of one. (Instance norm keeps samples apart, and every loss is a mean.) With an
+    /// [`Exchange`], the step is that of the joined batches of all workers.
+    ///
+    /// # Shapes
+    /// - each `[real_a, real_b]`, `[N, 3, size, size]` in [-1, 1]
+    ///
+    /// # Panics
+    /// Without a batch.
+    pub fn step_over(&mut self, batches: Vec<[Tensor<A::InnerBackend, 4>; 2]>) -> StepLosses<A::InnerBackend> {
         let rate = self.learning_rate();
-        let (generator_terms, fake_a, fake_b) = self.step_generators(real_a.clone(), real_b.clone(), rate);
-        let (seed, step) = (self.config.seed, self.step);
-        let seen_a = self.pool_a.query(fake_a, seed, step);
-        let seen_b = self.pool_b.query(fake_b, seed, step);
-        let discriminator_terms = self.step_discriminators([real_a, real_b], [seen_a, seen_b], rate);
-        self.step += 1;
-        StepLosses(Tensor::cat([generator_terms, discriminator_terms].concat(), 0))
-    }
-
-    #[allow(clippy::type_complexity, reason = "a list of terms and the two fakes, used once")]
-    fn step_generators(
-        &mut self,
-        real_a: Tensor<A::InnerBackend, 4>,
-        real_b: Tensor<A::InnerBackend, 4>,
-        rate: f64,
-    ) -> (Vec<Tensor<A::InnerBackend, 1>>, Tensor<A::InnerBackend, 4>, Tensor<A::InnerBackend, 4>) {
-        let TrainConfig { lambda_a, lambda_b, lambda_identity, .. } = self.config;
+        let beta1 = self.config.beta1;
+        let mut first = self.step * batches.iter().map(|[real, _]| self.of_all_workers(real)).sum::<u64>();
         let judges = self.discriminators.clone().no_grad();
-        let batch = real_a.dims()[0];
-        let [real_a, real_b] = [real_a, real_b].map(Tensor::<A, 4>::from_inner);
-        let generators = &self.generators;
+        let mut generators = Mean::default();
+        let mut seen = Vec::with_capacity(batches.len());
+        for [real_a, real_b] in batches {
+            let number = first;
+            first += self.of_all_workers(&real_a);
+            let pass = passes::generators(&self.config, &self.generators, &judges, [&real_a, &real_b]);
+            generators.add(pass.terms, pass.gradients);
+            seen.push(([real_a, real_b], pass.fakes, number));
+        }
+        let (generator_terms, gradients) = self.agreed(generators);
+        self.generators = self.generators_adam.step(self.generators.clone(), gradients, rate, beta1);
+        if let Some(average) = self.average.take() {
+            let current = parameters::collect(&self.generators).into_iter().map(Tensor::inner).collect();
+            self.average = Some(ema::follow(average, current, self.config.ema));
+        }
 
-        // Translation and identity share a forward pass: instance norm keeps the samples apart. Without
-        // an identity loss there is no second half.
-        let forward = |generator: &ResnetGenerator<A>, real: &Tensor<A, 4>, own: &Tensor<A, 4>| {
-            if lambda_identity == 0.0 {
-                return (generator.forward(real.clone()), None);
+        let mut discriminators = Mean::default();
+        for (reals, [fake_a, fake_b], number) in seen {
+            let fakes = [self.from_pool(Domain::A, fake_a, number), self.from_pool(Domain::B, fake_b, number)];
+            let pass = passes::discriminators(&self.discriminators, reals, fakes);
+            discriminators.add(pass.terms, pass.gradients);
+        }
+        let (discriminator_terms, gradients) = self.agreed(discriminators);
+        self.discriminators = self.discriminators_adam.step(self.discriminators.clone(), gradients, rate, beta1);
+
+        if self.config.lr_policy == LrPolicy::Plateau {
+            let total = generator_terms.clone().sum();
+            self.window.sum = Some(self.window.sum.take().map_or(total.clone(), |sum| sum + total));
+            self.window.steps += 1;
+        }
+        self.step += 1;
+        StepLosses(Tensor::cat(vec![generator_terms, discriminator_terms], 0))
+    }
+
+    /// What is left to do after a step: once in `lr_decay_steps` steps a learning rate of the policy `plateau` looks at
+    /// the losses, which are read back for it.
+    ///
+    /// # Errors
+    /// When the device or another worker is lost.
+    pub async fn settle(&mut self) -> Result<(), String> {
+        if let Some(trouble) = self.trouble.take() {
+            return Err(trouble);
+        }
+        if self.window.steps >= self.config.lr_decay_steps
+            && let Some(sum) = self.window.sum.take()
+        {
+            let data = sum.into_data_async().await.map_err(|error| format!("{error:?}"))?;
+            let sum = data.iter::<f64>().next().unwrap_or(f64::NAN);
+            self.plateau.hear(sum / self.window.steps as f64, self.config.learning_rate);
+            self.window.steps = 0;
+        }
+        Ok(())
+    }
+
+    /// Images of each domain that a step takes, over all workers.
+    pub fn images_per_step(&self) -> u64 {
+        let workers = self.exchange.as_ref().map_or(1, |exchange| exchange.workers()) as u64;
+        u64::from(self.config.batch_size) * u64::from(self.config.accumulate) * workers
+    }
+
+    /// Which images the next step is made of, batch by batch: running numbers for [`crate::data::Sampler::draw`]. The
+    /// workers' shares of a batch follow each other, so that together they draw what one worker with the joined
+    /// batch would.
+    pub fn numbers(&self) -> impl Iterator<Item = Range<u64>> + use<A> {
+        let rank = self.exchange.as_ref().map_or(0, |exchange| exchange.rank()) as u64;
+        let (batch, passes) = (u64::from(self.config.batch_size), u64::from(self.config.accumulate));
+        let (first, joined) = (self.step * self.images_per_step(), self.images_per_step() / passes);
+        (0..passes).map(move |pass| {
+            let start = first + pass * joined + rank * batch;
+            start..start + batch
+        })
+    }
+
+    /// Whether every parameter is a number: one read-back.
+    ///
+    /// # Errors
+    /// When the device is lost.
+    pub async fn is_finite(&self) -> Result<bool, String> {
+        let parameters = [parameters::collect(&self.generators), parameters::collect(&self.discriminators)];
+        // A sum of finite numbers of any sensible size is finite, and nothing else is.
+        let sums = parameters.into_iter().flatten().map(|parameter| parameter.inner().sum()).collect();
+        let data = Tensor::cat(sums, 0).into_data_async().await.map_err(|error| format!("{error:?}"))?;
+        Ok(data.iter::<f32>().all(f32::is_finite))
+    }
+
+    /// Images of one domain in a batch of every worker together.
+    fn of_all_workers(&self, batch: &Tensor<A::InnerBackend, 4>) -> u64 {
+        let workers = self.exchange.as_ref().map_or(1, |exchange| exchange.workers());
+        (batch.dims()[0] * workers) as u64
+    }
+
+    /// The means of terms and gradients over the batches of all workers, and the gradients clipped.
+    fn agreed(&mut self, found: Mean<A::InnerBackend>) -> (Tensor<A::InnerBackend, 1>, Gradients<A::InnerBackend>) {
+        let (mut terms, mut gradients) = found.take();
+        if let Some(exchange) = self.exchange.clone() {
+            match exchange::average(exchange.as_ref(), terms.clone(), gradients.clone()) {
+                Ok(agreed) => (terms, gradients) = agreed,
+                Err(trouble) => self.trouble = Some(trouble),
             }
-            let both = generator.forward(Tensor::cat(vec![real.clone(), own.clone()], 0));
-            (both.clone().narrow(0, 0, batch), Some(both.narrow(0, batch, batch)))
-        };
-        let identity = |idt: Option<Tensor<A, 4>>, real: Tensor<A, 4>, lambda: f32| match idt {
-            Some(idt) => loss::l1(idt, real) * (lambda * lambda_identity),
-            None => Tensor::zeros([1], &real.device()),
-        };
-        let (fake_b, idt_b) = forward(&generators.ab, &real_a, &real_b);
-        let (fake_a, idt_a) = forward(&generators.ba, &real_b, &real_a);
-        let rec_a = generators.ba.forward(fake_b.clone());
-        let rec_b = generators.ab.forward(fake_a.clone());
-
-        let terms = [
-            loss::adversarial(judges.b.forward(fake_b.clone()), 1.0),
-            loss::adversarial(judges.a.forward(fake_a.clone()), 1.0),
-            loss::l1(rec_a, real_a.clone()) * lambda_a,
-            loss::l1(rec_b, real_b.clone()) * lambda_b,
-            identity(idt_a, real_a, lambda_a),
-            identity(idt_b, real_b, lambda_b),
-        ];
-        let values = terms.iter().map(|term| term.clone().inner()).collect();
-        let [fake_a, fake_b] = [fake_a, fake_b].map(Tensor::inner);
-        let [ab, ba, cycle_a, cycle_b, identity_a, identity_b] = terms;
-        let mut gradients = (ab + ba + cycle_a + cycle_b + identity_a + identity_b).backward();
-        self.generators = self.generators_adam.step(self.generators.clone(), &mut gradients, rate);
-        (values, fake_a, fake_b)
+        }
+        (terms, gradients.clip(self.config.clip_grad))
     }
 
-    fn step_discriminators(
+    /// The fakes that a discriminator is to see. Every worker's pool holds the fakes of all.
+    fn from_pool(
         &mut self,
-        reals: [Tensor<A::InnerBackend, 4>; 2],
-        fakes: [Tensor<A::InnerBackend, 4>; 2],
-        rate: f64,
-    ) -> Vec<Tensor<A::InnerBackend, 1>> {
-        let judges = [&self.discriminators.a, &self.discriminators.b];
-        let mut terms = Vec::new();
-        for ((judge, real), fake) in judges.into_iter().zip(reals).zip(fakes) {
-            let batch = real.dims()[0];
-            let map = judge.forward(Tensor::from_inner(Tensor::cat(vec![real, fake], 0)));
-            let of_real = loss::adversarial(map.clone().narrow(0, 0, batch), 1.0);
-            let of_fake = loss::adversarial(map.narrow(0, batch, batch), 0.0);
-            terms.push((of_real + of_fake) * 0.5);
+        domain: Domain,
+        fakes: Tensor<A::InnerBackend, 4>,
+        first: u64,
+    ) -> Tensor<A::InnerBackend, 4> {
+        let seed = self.config.seed;
+        let pool = match domain {
+            Domain::A => &mut self.pool_a,
+            Domain::B => &mut self.pool_b,
+        };
+        let Some(exchange) = self.exchange.clone().filter(|_| self.config.pool_size > 0) else {
+            return pool.query(fakes, seed, first);
+        };
+        let [count, ..] = fakes.dims();
+        match exchange::gather(exchange.as_ref(), fakes.clone()) {
+            Ok(all) => pool.query(all, seed, first).narrow(0, exchange.rank() * count, count),
+            Err(trouble) => {
+                self.trouble = Some(trouble);
+                fakes
+            }
         }
-        let values = terms.iter().map(|term: &Tensor<A, 1>| term.clone().inner()).collect();
-        let total = terms.into_iter().reduce(|a, b| a + b);
-        if let Some(total) = total {
-            let mut gradients = total.backward();
-            self.discriminators = self.discriminators_adam.step(self.discriminators.clone(), &mut gradients, rate);
-        }
-        values
     }
 
-    /// The generators without the graph, for translating.
+    /// The generators without the graph, for translating: their moving average where there is one.
     pub fn frozen_generators(&self) -> Generators<A::InnerBackend> {
-        self.generators.valid()
+        self.average.clone().unwrap_or_else(|| self.generators.valid())
+    }
+}
+
+/// Whose pool.
+#[derive(Clone, Copy)]
+enum Domain {
+    A,
+    B,
+}
+
+/// The mean of what several passes gave.
+struct Mean<B: Backend> {
+    passes: usize,
+    sum: Option<(Tensor<B, 1>, Gradients<B>)>,
+}
+
+impl<B: Backend> Default for Mean<B> {
+    fn default() -> Self {
+        Self { passes: 0, sum: None }
+    }
+}
+
+impl<B: Backend> Mean<B> {
+    fn add(&mut self, terms: Tensor<B, 1>, gradients: Gradients<B>) {
+        self.passes += 1;
+        self.sum = Some(match self.sum.take() {
+            Some((sum, all)) => (sum + terms, all.add(gradients)),
+            None => (terms, gradients),
+        });
+    }
+
+    fn take(self) -> (Tensor<B, 1>, Gradients<B>) {
+        match self.sum {
+            Some(one) if self.passes == 1 => one,
+            Some((sum, all)) => (sum / self.passes as f64, all.scale(1.0 / self.passes as f64)),
+            None => panic!("a step needs a batch"),
+        }
     }
 }
 

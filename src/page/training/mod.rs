@@ -130,7 +130,7 @@ pub struct Training {
     pub kept: Option<KeptTraining>,
     /// The checkpoint file that the next start goes on with.
     pub imported: Option<Imported>,
-    /// Whether the last training ended in numbers that are none, with its last good state kept.
+    /// Whether the last training ended in numbers that are none.
     pub has_diverged: bool,
     /// One picture on its way through the networks.
     pub inspector: Inspector,
@@ -448,7 +448,7 @@ impl Training {
                     self.phase = Phase::Running;
                 }
             }
-            Event::Diverged { kept } => self.has_diverged = kept.is_some(),
+            Event::Diverged { .. } => self.has_diverged = true,
             // The end of a training that a newer one has pushed aside is no news.
             Event::Stopped { step, trouble } if !matches!(self.phase, Phase::Gathering { .. }) => {
                 self.step = step;

@@ -75,7 +75,7 @@ fn a_training_that_diverged_goes_on_from_its_last_good_state_at_half_the_rate() 
     let config = Box::new(TrainConfig { learning_rate: 4e-4, ..TrainConfig::default() });
     let kept = KeptTraining { step: 30, config, time: 1.0, bytes: 1 };
     state.update(event(Event::Kept { training: Some(kept) }));
-    state.update(event(Event::Diverged { kept: Some(30) }));
+    state.update(event(Event::Diverged { step: 30 }));
     state.update(event(Event::Stopped { step: 30, trouble: Some("Diverged.".into()) }));
     assert!(state.training.has_diverged && state.training.has_generators());
     let effects = state.update(Message::Train(Train::GoOnSlower));

@@ -1,0 +1,87 @@
+//! How much memory a training takes, known before it starts.
+
+use crate::config::TrainConfig;
+use crate::model::architecture::Architecture;
+
+/// Bytes of a value.
+const VALUE: f64 = 4.0;
+/// Values of a picture's pixel.
+const CHANNELS: f64 = 3.0;
+
+/// Bytes that a training holds at its worst moment, within a quarter on the processor: parameters, gradients, Adam's
+/// moments, the moving average, the image pools, and the maps that a backward pass of the generators needs.
+pub fn estimate(config: &TrainConfig) -> u64 {
+    let (generator, discriminator) = (config.generator_architecture(), config.discriminator_architecture());
+    let pixels = f64::from(config.size) * f64::from(config.size);
+    let batch = f64::from(config.batch_size);
+    let generators = 2.0 * generator.parameter_count() as f64;
+    let discriminators = 2.0 * discriminator.parameter_count() as f64;
+    // Parameters and two moments each, once as they are and once as they were last seen to be good.
+    let mut values = 2.0 * 3.0 * (generators + discriminators);
+    // The generators' gradients, and the new parameters beside the old ones.
+    values += 2.0 * generators;
+    if config.accumulate > 1 {
+        values += generators;
+    }
+    if config.ema > 0.0 {
+        values += 2.0 * generators;
+    }
+    values += 2.0 * f64::from(config.pool_size) * CHANNELS * pixels;
+    // The reals and fakes of all passes wait for the discriminators.
+    values += f64::from(config.accumulate) * batch * 4.0 * CHANNELS * pixels;
+    values += batch * maps(config, generator, discriminator) * pixels;
+    (values * VALUE) as u64
+}
+
+/// Values for every pixel of the training images that the generators' pass holds for a batch of one.
+fn maps(config: &TrainConfig, generator: Architecture, discriminator: Architecture) -> f64 {
+    // Translation and identity, then the way back: of two generators.
+    let together = if config.lambda_identity == 0.0 { 1.0 } else { 2.0 };
+    let samples = 2.0 * (together + 1.0);
+    let judged = 2.0 * kept_by_discriminator(discriminator);
+    if config.checkpoint_activations {
+        let (between, largest) = kept_by_segments(generator);
+        // Between the segments everything, within them one at a time, or else the discriminators.
+        return samples * between + judged.max(together * largest);
+    }
+    samples * kept_by_generator(generator) + judged
+}
+
+/// Values a pixel that a generator's backward pass needs: of every layer what its convolution reads and what its norm
+/// reads.
+fn kept_by_generator(architecture: Architecture) -> f64 {
+    match architecture {
+        Architecture::Resnet { ngf, n_blocks, .. } => {
+            let width = ngf as f64;
+            // Stem and decoder 2 maps of the full size each, the layers between them half and a quarter of that, and a
+            // block 4 maps of a quarter.
+            width * (2.0 + 1.0 + 0.5 + n_blocks as f64 + 1.0 + 2.0) + 2.0 * CHANNELS
+        }
+        Architecture::Patch { .. } => kept_by_discriminator(architecture),
+    }
+}
+
+/// The same for the inputs of the segments that are computed again, and for the largest of them.
+fn kept_by_segments(architecture: Architecture) -> (f64, f64) {
+    match architecture {
+        Architecture::Resnet { ngf, n_blocks, .. } => {
+            let width = ngf as f64;
+            (width * (n_blocks as f64 + 1.0) / 4.0 + 2.0 * CHANNELS, width * 3.5)
+        }
+        other => (CHANNELS, kept_by_generator(other)),
+    }
+}
+
+/// The same for a discriminator.
+fn kept_by_discriminator(architecture: Architecture) -> f64 {
+    match architecture {
+        Architecture::Patch { ndf, n_layers, .. } => {
+            let layer = |layer: usize| {
+                let side = 0.5f64.powi(layer.min(n_layers - 1) as i32 + 1);
+                2.0 * ndf as f64 * (1 << layer.min(3)) as f64 * side * side
+            };
+            (0..=n_layers).map(layer).sum()
+        }
+        other => kept_by_generator(other),
+    }
+}
