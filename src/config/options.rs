@@ -268,6 +268,7 @@ impl Changes {
             return Ok(());
         }
         let blocks = text.strip_prefix("resnet_").and_then(|rest| rest.strip_suffix("blocks"));
+        let blocks = blocks.filter(|blocks| u32::read(blocks).is_some());
         if let (Kind::Choice(NetG::NAMES), Some(blocks), Some(n_blocks)) =
             (field.kind, blocks, Field::named("n_blocks"))
         {

@@ -1,7 +1,7 @@
 // A training survives: a closed tab, a dead worker, a full disk; and it moves between the page and the command line.
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, test } from "node:test";
@@ -142,10 +142,10 @@ test("a training begun in the page goes on in the command line, and back", async
   const folder = mkdtempSync(join(tmpdir(), "cyclegan-e2e-"));
   t.after(() => rmSync(folder, { recursive: true }));
   const run = join(folder, "run");
-  mkdirSync(run);
-  writeFileSync(join(run, "checkpoint.safetensors"), saved.bytes);
+  const brought = join(folder, saved.name);
+  writeFileSync(brought, saved.bytes);
   const data = join(root, "static/data/emoji.zip");
-  execFileSync(cyclegan, ["train", "--data", data, "--resume", run, "--steps", "60", "--backend", "flex"], { stdio: "pipe" });
+  execFileSync(cyclegan, ["train", "--resume", brought, "--data", data, "--out", run, "--steps", "60", "--backend", "flex"], { stdio: "pipe" });
   const lines = readFileSync(join(run, "metrics.jsonl"), "utf8").trim().split("\n");
   const native = lines.map((line) => JSON.parse(line)).filter(({ losses }) => losses);
   assert.ok(native[0].step > 30);
@@ -167,7 +167,7 @@ test("a training begun in the page goes on in the command line, and back", async
   const ended = await heard(page, "Step");
   assert.ok(ended.every(({ step }) => step > 60));
 
-  // No part begins anew: what the cycle costs has halved in the first one, and stays below.
+  // No part begins anew: what the cycle costs has fallen in the first one, and stays below.
   const cycle = (steps) => mean(steps.map(({ losses }) => losses.cycle_a + losses.cycle_b));
   const first = cycle(begun.slice(0, 1));
   for (const [place, steps] of Object.entries({ native, ended })) {

@@ -43,8 +43,12 @@ fn argument(field: &'static Field) -> Arg {
         return arg.help("Where to start from [default: official]").value_parser(named(&presets));
     }
     let about = field.about();
-    // As clap ends its own.
-    let about = about.strip_suffix('.').unwrap_or(&about).to_owned();
+    // As clap ends its own. Other presets than the official one have other values.
+    let about = about.strip_suffix('.').unwrap_or(&about);
+    let about = match super::base("official").get(field.name) {
+        Some(value) if field.kind != Kind::Text => format!("{about} [official: {value}]"),
+        _ => about.to_owned(),
+    };
     match field.kind {
         Kind::Flag => arg
             .help(format!("{about} [--no-{} for false]", flag(field)))

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
 
-use super::super::translate::write_whole;
+use crate::cli::translate::write_whole;
 use crate::config::TrainConfig;
 use crate::platform::files;
 use crate::training::checkpoint;
@@ -43,6 +43,17 @@ pub struct Start {
     pub notes: Vec<String>,
 }
 
+impl Start {
+    /// Where a checkpoint goes on.
+    ///
+    /// # Errors
+    /// When the bytes are no checkpoint, or are damaged.
+    pub fn from_checkpoint(bytes: Vec<u8>) -> Result<Self> {
+        let (config, step) = checkpoint::describe(&bytes)?;
+        Ok(Self { checkpoint: Some(bytes), config, step, notes: Vec::new() })
+    }
+}
+
 /// A run's folder, in which no other process trains meanwhile.
 #[derive(Debug)]
 pub struct RunFolder {
@@ -69,9 +80,8 @@ impl RunFolder {
     /// # Errors
     /// When there is none.
     pub fn open(path: &Path) -> Result<Self> {
-        // What a page saved is a checkpoint alone, which says all by itself.
-        if [CONFIG, OLD_CONFIG, OLD_CHECKPOINT].iter().all(|file| !path.join(file).is_file()) {
-            bail!("{} is no run of train: it has no {CONFIG}", path.display());
+        if !path.join(CONFIG).is_file() && checkpoints(path)?.is_empty() {
+            bail!("{} is no run of train: it has no {CONFIG} and no checkpoint", path.display());
         }
         Self::locked(path)
     }
@@ -125,15 +135,14 @@ impl RunFolder {
         for path in &checkpoints {
             let read = || -> Result<_> {
                 let bytes = fs::read(path)?;
-                let (config, step) = checkpoint::describe(&bytes)?;
-                Ok((bytes, config, step))
+                Start::from_checkpoint(bytes)
             };
             match read() {
-                Ok((bytes, config, step)) => {
+                Ok(start) => {
                     if !notes.is_empty() {
-                        notes.push(format!("going on from {} (step {step})", path.display()));
+                        notes.push(format!("going on from {} (step {})", path.display(), start.step));
                     }
-                    return Ok(Start { checkpoint: Some(bytes), config, step, notes });
+                    return Ok(Start { notes, ..start });
                 }
                 Err(error) => notes.push(format!("{} is damaged: {error:#}", path.display())),
             }
@@ -172,16 +181,20 @@ impl RunFolder {
         Ok(name)
     }
 
-    /// All checkpoints, the newest first.
     fn checkpoints(&self) -> Result<Vec<PathBuf>> {
-        let mut found = Vec::new();
-        for entry in fs::read_dir(&self.path).with_context(|| format!("cannot read {}", self.path.display()))? {
-            let path = entry?.path();
-            found.extend(step_of(&path).map(|step| (step, path)));
-        }
-        found.sort();
-        Ok(found.into_iter().rev().map(|(_, path)| path).collect())
+        checkpoints(&self.path)
     }
+}
+
+/// All checkpoints of a run, the newest first.
+fn checkpoints(folder: &Path) -> Result<Vec<PathBuf>> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder).with_context(|| format!("cannot read {}", folder.display()))? {
+        let path = entry?.path();
+        found.extend(step_of(&path).map(|step| (step, path)));
+    }
+    found.sort();
+    Ok(found.into_iter().rev().map(|(_, path)| path).collect())
 }
 
 /// The steps behind a checkpoint, by its name.

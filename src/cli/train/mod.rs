@@ -49,7 +49,8 @@ pub struct Arguments {
     /// The run's folder.
     #[arg(long, value_name = "RUN", required_unless_present_any = ["resume", "print_config"])]
     out: Option<PathBuf>,
-    /// Go on with the run in that folder (or the one of --out); its length and its intervals may change.
+    /// Go on with the run in that folder (or the one of --out), or in a new folder --out with a checkpoint file, such
+    /// as one from the page; its length and its intervals may change.
     #[arg(long, value_name = "RUN")]
     resume: Option<Option<PathBuf>>,
     /// A TOML file with any of the options below, named as in --print-config.
@@ -107,8 +108,7 @@ impl Arguments {
     fn config(&self) -> Result<TrainConfig> {
         let [file, flags] = self.changes()?;
         let preset = flags.preset().or(file.preset()).unwrap_or("official");
-        let mut config = TrainConfig::preset(preset).unwrap_or_default();
-        (config.checkpoint_every, config.evaluate_every) = (CHECKPOINT_EVERY, EVALUATE_EVERY);
+        let mut config = base(preset);
         let name = self.data.as_deref().and_then(Path::file_stem).map(|name| name.to_string_lossy().into_owned());
         config.data = name.unwrap_or_default();
         config.apply(&file);
@@ -137,6 +137,10 @@ impl Arguments {
     fn resumed(&self) -> Result<Option<&Path>> {
         match (&self.resume, &self.out) {
             (None, _) => Ok(None),
+            (Some(Some(file)), Some(_)) if file.is_file() => Ok(Some(file)),
+            (Some(Some(file)), None) if file.is_file() => {
+                bail!("{} is a file: name a folder for the run with --out", file.display())
+            }
             (Some(Some(run)), Some(out)) if run != out => {
                 bail!(
                     "--resume {} and --out {} are two folders: a run goes on where it is",
@@ -147,6 +151,15 @@ impl Arguments {
             (Some(Some(run)), _) | (Some(None), Some(run)) => Ok(Some(run)),
             (Some(None), None) => bail!("--resume which run? Name its folder: --resume RUN"),
         }
+    }
+}
+
+/// A preset, with what a run in a folder writes.
+fn base(preset: &str) -> TrainConfig {
+    TrainConfig {
+        checkpoint_every: CHECKPOINT_EVERY,
+        evaluate_every: EVALUATE_EVERY,
+        ..TrainConfig::preset(preset).unwrap_or_default()
     }
 }
 
@@ -198,10 +211,21 @@ fn begin(arguments: &Arguments) -> Result<Plan> {
     Ok(Plan { folder, config, keep: memory.keep, command, notes: Vec::new() })
 }
 
-/// A run that goes on.
+/// A run that goes on: the one in a folder, or one that a checkpoint file has brought from elsewhere.
 fn go_on(arguments: &Arguments, run: &Path) -> Result<Plan> {
-    let folder = RunFolder::open(run)?;
-    let Start { checkpoint, config: before, step, notes } = folder.start()?;
+    let (folder, start) = match &arguments.out {
+        Some(out) if run.is_file() => {
+            let bytes = std::fs::read(run).with_context(|| format!("cannot read {}", run.display()))?;
+            let start = Start::from_checkpoint(bytes).with_context(|| run.display().to_string())?;
+            (RunFolder::create(out)?, start)
+        }
+        _ => {
+            let folder = RunFolder::open(run)?;
+            let start = folder.start()?;
+            (folder, start)
+        }
+    };
+    let Start { checkpoint, config: before, step, notes } = start;
     let remembered = folder.memory()?.unwrap_or_default();
     let data = match &arguments.data {
         Some(path) => absolute(path),

@@ -27,6 +27,8 @@ pub struct Recorder<'a> {
     /// What one sees.
     pub progress: Progress,
     steps: u64,
+    /// The step of the last checkpoint that is on the disk.
+    saved: Option<u64>,
     /// What went wrong, if the training ended in trouble.
     pub trouble: Option<String>,
 }
@@ -40,7 +42,7 @@ impl<'a> Recorder<'a> {
         let path = folder.path();
         let tensorboard = EventFile::create(path).with_context(|| format!("cannot write into {}", path.display()))?;
         let metrics = LineWriter::new(metrics(&path.join(METRICS))?);
-        Ok(Self { folder, keep, metrics, tensorboard, progress, steps: 0, trouble: None })
+        Ok(Self { folder, keep, metrics, tensorboard, progress, steps: 0, saved: None, trouble: None })
     }
 
     /// Takes down an event.
@@ -109,6 +111,7 @@ impl<'a> Recorder<'a> {
             Event::Checkpoint { step, .. } => {
                 let file = self.folder.save(step, &first(envelope.buffers), self.keep)?;
                 // Only what is on the disk is announced.
+                self.saved = Some(step);
                 self.line(&serde_json::json!({ "step": step, "checkpoint": file }))?;
             }
             Event::Weights { file, .. } => {
@@ -117,11 +120,15 @@ impl<'a> Recorder<'a> {
                 self.progress.result(&path.display().to_string());
             }
             Event::Stopped { step, trouble } => {
-                if trouble.is_none() && step < self.steps {
+                if let Some(trouble) = trouble {
+                    self.trouble = Some(format!("the training ended after {step} steps: {trouble}"));
+                } else if self.saved != Some(step) {
+                    self.trouble
+                        .get_or_insert(format!("the training ended after {step} steps, but could not be saved"));
+                } else if step < self.steps {
                     let resume = resume_command(folder);
                     self.progress.say(&format!("stopped and saved after {step} steps; go on with\n  {resume}"));
                 }
-                self.trouble = trouble.map(|trouble| format!("the training ended after {step} steps: {trouble}"));
             }
             Event::Failed { message, .. } => self.trouble = Some(message),
             _ => {}
