@@ -116,8 +116,10 @@ impl SettingsView {
             };
             dom::text(&dom::html(&["changed-", group].concat()), &text);
         }
+        let focused = dom::document().active_element().map(|element| element.id()).unwrap_or_default();
         for (field, _) in settings() {
-            let control: Element = dom::by_id(&["train-", field.name].concat());
+            let id = ["train-", field.name].concat();
+            let control: Element = dom::by_id(&id);
             if let Some(row) = control.parent_element() {
                 dom::show(&row.unchecked_into::<HtmlElement>(), applies(field.name, config));
             }
@@ -131,8 +133,8 @@ impl SettingsView {
             dom::text(&dom::html(&["about-", field.name].concat()), &about(field, value));
             match field.kind {
                 Kind::Flag => input.set_checked(value == "true"),
-                // What cannot be stays as it was typed, to be put right.
-                _ if is_wrong || input.value() == value => {}
+                // What cannot be stays as it was typed, to be put right; what is being typed is nobody else's.
+                _ if is_wrong || focused == id || input.value() == value => {}
                 _ => input.set_value(value),
             }
         }

@@ -215,7 +215,7 @@ where
 
     /// Ends a training that has diverged, back at its last good state. That is not written down: what led to it may
     /// be wrong already, and the last checkpoint is from before.
-    async fn give_up<H: Host>(&mut self, host: &H) {
+    async fn give_up<H: Host>(&mut self, host: &H, device: &A::Device) {
         let config = self.trainer.config.clone();
         self.trainer = (*self.good).clone();
         // It may have been given other previews since.
@@ -226,6 +226,7 @@ where
              Go on from its last checkpoint with a lower learning rate."
         );
         host.emit(Event::Diverged { step }.into());
+        self.preview(host, device).await;
         self.end(Some(message), host).await;
     }
 
@@ -383,7 +384,7 @@ where
         if due || checkpoint || is_last || self.unreported >= REPORT_STEPS {
             match self.report(losses, rate, host).await {
                 Ok(true) => {}
-                Ok(false) => return self.give_up(host).await,
+                Ok(false) => return self.give_up(host, device).await,
                 Err(trouble) => return self.end(Some(trouble), host).await,
             }
         }

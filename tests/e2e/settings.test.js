@@ -118,8 +118,8 @@ test("what cannot be is said at once beside Start, which is off until it is put 
   assert.ok(await isOff());
   assert.equal(await page.inputValue("#train-steps"), "-1", "it stays to be put right");
   await setOption(page, "steps", "5");
-  assert.equal(await page.getAttribute("#train-steps", "aria-invalid"), "false");
   await page.waitForFunction(() => !document.querySelector("#train-start").disabled);
+  assert.equal(await page.getAttribute("#train-steps", "aria-invalid"), "false");
 
   // What has no meaning beside other settings is not asked for.
   const isShown = (name) => page.locator(`#train-${name}`).isVisible();

@@ -94,6 +94,7 @@ test("a training that diverges is back at its last good state, and goes on from 
   const diverged = await hears(page, "Diverged", { timeout: 60_000 });
   const stopped = await hears(page, "Stopped", { count: 2 });
   assert.equal(stopped.step, diverged.step);
+  assert.equal((await heard(page, "Preview")).at(-1).step, diverged.step, "what is seen is the good state, too");
   assert.match(stopped.trouble, /no longer a number/);
   assert.equal((await heard(page, "Kept")).at(-1).training.step, step, "what is kept is from before");
   await page.locator("#train-caption").getByText(`It is back at step ${stopped.step}, where all was well.`).waitFor();
