@@ -3,10 +3,11 @@
 
 use std::cell::RefCell;
 use std::process::Command;
+use std::rc::Rc;
 
 use burn::backend::{Autodiff, Flex};
 use burn::tensor::{Tensor, TensorData};
-use cyclegan::config::{LrPolicy, TrainConfig};
+use cyclegan::config::{LrPolicy, Preprocess, TrainConfig};
 use cyclegan::data::{Sampler, UnpairedDataset};
 use cyclegan::image::Picture;
 use cyclegan::model::parameters::collect;
@@ -14,6 +15,7 @@ use cyclegan::protocol::{self, Direction, Envelope, Event, TrainData};
 use cyclegan::random;
 use cyclegan::session::{Host, Inbox, Place, Session};
 use cyclegan::training::checkpoint::CheckpointError;
+use cyclegan::training::exchange::Threads;
 use cyclegan::training::{Adam, Trainer};
 use cyclegan::translate::Budget;
 use cyclegan::weights::{Storage, WeightError, WeightFile};
@@ -174,6 +176,29 @@ fn activations_computed_again_give_the_same_training_bit_for_bit() {
 }
 
 #[test]
+fn pictures_of_any_size_take_turns_without_cropping() {
+    let side = |size: [usize; 2], index| {
+        let values: Vec<f32> = (0..3 * size[0] * size[1]).map(|i| ((i * 7 + index) % 13) as f32 / 6.5 - 1.0).collect();
+        Tensor::<Flex, 4>::from_data(TensorData::new(values, [1, 3, size[0], size[1]]), &Default::default())
+    };
+    let after = |checkpoint_activations| {
+        let config = TrainConfig { preprocess: Preprocess::None, pool_size: 1, checkpoint_activations, ..config() };
+        let mut trainer = Trainer::<A>::new(config, &Default::default());
+        for (step, sizes) in [[[32, 48], [48, 32]], [[32, 32], [32, 32]], [[40, 32], [32, 36]]].into_iter().enumerate()
+        {
+            // The pool of one fake gives back one of another size now and then.
+            trainer.step(side(sizes[0], step), side(sizes[1], step + 5));
+        }
+        trainer.config.checkpoint_activations = false;
+        saved(&trainer)
+    };
+    let kept = after(false);
+    assert!(kept == after(true));
+    let again = Trainer::<A>::restore(&kept, &Default::default()).expect("a pool of pictures of any size");
+    assert!(saved(&again) == kept);
+}
+
+#[test]
 fn gradients_are_clipped_to_their_norm_and_small_ones_left_alone() {
     let gradient = |clip_grad| {
         let trainer = trained(TrainConfig { clip_grad, ..config() }, 1);
@@ -295,6 +320,7 @@ fn a_checkpoint_without_what_its_configuration_needs_is_refused() {
 /// The outside of a session whose commands are all there at the start.
 struct Recorder {
     inbox: Inbox,
+    workers: usize,
     events: RefCell<Vec<Envelope<Event>>>,
 }
 
@@ -314,6 +340,10 @@ impl Host for Recorder {
         self.events.borrow_mut().push(event);
     }
 
+    fn workers(&self) -> usize {
+        self.workers
+    }
+
     async fn breathe(&self) {}
 
     async fn wait(&self) -> bool {
@@ -323,11 +353,15 @@ impl Host for Recorder {
 
 /// Everything that a session tells about a training.
 fn told(config: TrainConfig, budget: u64) -> Vec<Envelope<Event>> {
+    told_by(config, budget, 1)
+}
+
+fn told_by(config: TrainConfig, budget: u64, workers: usize) -> Vec<Envelope<Event>> {
     let [a, b] = piles();
     let names = |pile: &[(String, Vec<u8>)]| pile.iter().map(|(name, _)| name.clone()).collect();
     let data = TrainData::Piles { a: names(&a), b: names(&b) };
     let buffers = a.into_iter().chain(b).map(|(_, bytes)| bytes).collect();
-    let host = Recorder { inbox: Inbox::default(), events: RefCell::default() };
+    let host = Recorder { inbox: Inbox::default(), workers, events: RefCell::default() };
     host.inbox.put(Envelope::with(protocol::Command::Train { config: config.into(), data }, buffers));
     let budget = Budget { total: budget, tensor: u64::MAX, maps: 3.0 };
     let place = Place { device: Default::default(), name: "CPU".into(), budget };
@@ -399,4 +433,69 @@ fn a_session_draws_whole_batches_and_says_what_memory_it_takes() {
         let checkpoint = checkpoint.expect("it was kept");
         assert!(checkpoint.buffers[0] == saved(&trained(config.clone(), 4)), "other pictures were drawn");
     }
+}
+
+/// Workers that train together to step `to`, each in a thread.
+fn together(config: &TrainConfig, workers: usize, to: u64) -> Vec<Vec<u8>> {
+    std::thread::scope(|scope| {
+        let exchanges = Threads::<Flex>::new(workers).into_iter();
+        let threads = exchanges.map(|exchange| {
+            scope.spawn(move || {
+                let mut trainer = Trainer::<A>::new(config.clone(), &Default::default());
+                trainer.exchange = Some(Rc::new(exchange));
+                train(&mut trainer, to);
+                saved(&trainer)
+            })
+        });
+        let threads: Vec<_> = threads.collect();
+        threads.into_iter().map(|thread| thread.join().expect("no panic")).collect()
+    })
+}
+
+#[test]
+fn workers_make_the_step_of_one_worker_on_the_joined_batch() {
+    let shared = TrainConfig { batch_size: 1, accumulate: 2, pool_size: 3, ..stateful() };
+    let joined = |workers: u32| TrainConfig { batch_size: workers, ..shared.clone() };
+    for workers in [2, 3] {
+        // The first step's gradients, by Adam's first moments.
+        let first = together(&shared, workers as usize, 1);
+        let expected = trained(joined(workers), 1);
+        let first = Trainer::<A>::restore(&first[0], &Default::default()).expect("a checkpoint");
+        for (found, expected) in [
+            (&first.generators_adam, &expected.generators_adam),
+            (&first.discriminators_adam, &expected.discriminators_adam),
+        ] {
+            let off = distance(&first_moments(found), &first_moments(expected));
+            assert!(off < 1e-5, "gradients of {workers} workers are off by {off}");
+        }
+        // All of the state is the same for everybody, bit for bit, the pools and the plateau included.
+        let all = together(&shared, workers as usize, 5);
+        assert!(all.iter().all(|one| *one == all[0]), "{workers} workers disagree");
+        assert!(together(&shared, workers as usize, 5)[0] == all[0], "another run of {workers} workers disagrees");
+        let pools = |bytes: &[u8]| {
+            let file = WeightFile::read(bytes).expect("a checkpoint");
+            let images = file.tensors.into_iter().filter(|tensor| tensor.name.starts_with("pool_"));
+            images.flat_map(|image| image.values).collect::<Vec<_>>()
+        };
+        let off = distance(&pools(&all[0]), &pools(&saved(&trained(joined(workers), 5))));
+        assert!(off < 0.05, "after five steps the pools are off by {off}");
+    }
+}
+
+#[test]
+fn a_session_with_workers_trains_as_they_do() {
+    let config = TrainConfig { steps: 3, checkpoint_every: 3, ..config() };
+    let kept = |workers| {
+        let events = told_by(config.clone(), u64::MAX, workers);
+        let trouble = events.iter().find_map(|event| match &event.message {
+            Event::Stopped { trouble, .. } => trouble.clone(),
+            Event::Failed { message, .. } => Some(message.clone()),
+            _ => None,
+        });
+        assert_eq!(trouble, None);
+        let checkpoint = events.into_iter().find(|event| matches!(event.message, Event::Checkpoint { .. }));
+        checkpoint.expect("it was kept").buffers.remove(0)
+    };
+    assert!(kept(2) == together(&config, 2, 3)[0]);
+    assert!(kept(1) == saved(&trained(config.clone(), 3)));
 }

@@ -5,19 +5,17 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, anyhow, bail};
 use base64::Engine;
 use maud::{DOCTYPE, Markup, PreEscaped, html};
-use plotters::prelude::*;
 use serde::Deserialize;
 
 use super::ExitStatus;
+use super::chart::{COLOURS, Curve, averaged, chart};
 use super::train::{METRICS, read_config};
 use super::translate::write_whole;
-use crate::config::TrainConfig;
+use crate::config::{Field, TrainConfig};
 use crate::protocol::{Losses, Quality};
 
 /// At most so many previews are shown, evenly over the training.
 const PREVIEWS: usize = 12;
-/// Points of a curve; more are averaged.
-const POINTS: usize = 400;
 
 /// Writes one HTML file about a training: its losses, its pictures over time, and how it was made.
 ///
@@ -50,9 +48,6 @@ struct Line {
     learning_rate: Option<f64>,
     quality: Option<Quality>,
 }
-
-/// A line of a chart: its name, and its points.
-type Curve = (&'static str, Vec<(f64, f64)>);
 
 /// Writes the report of the run in `folder`.
 ///
@@ -155,7 +150,9 @@ fn page(steps: u64, lines: &[Line], previews: &[(u64, Vec<u8>)], config: &TrainC
     for (name, about, curves) in charts {
         let curves: Vec<Curve> = curves.into_iter().filter(|(_, points)| !points.is_empty()).collect();
         if !curves.is_empty() {
-            figures.push((name, about, chart(&curves).map_err(|error| anyhow!("cannot draw {name}: {error}"))?));
+            let svg = chart(&curves).map_err(|error| anyhow!("cannot draw {name}: {error}"))?;
+            let names: Vec<&str> = curves.iter().map(|(name, _)| *name).collect();
+            figures.push((name, about, names, svg));
         }
     }
     Ok(html! {
@@ -169,29 +166,49 @@ fn page(steps: u64, lines: &[Line], previews: &[(u64, Vec<u8>)], config: &TrainC
             }
             body {
                 h1 { (title) }
-                p { "A is " (a) ", B is " (b) "." }
+                p { "A is " (a) ", B is " (b) ". Trained from the preset " (config.preset) ", " (steps) " of " (config.steps) " steps." }
                 section {
                     h2 { "Curves" }
                     div.charts {
-                        @for (name, about, svg) in &figures {
-                            figure { figcaption { b { (name) } " " (about) } (PreEscaped(svg)) }
+                        @for (name, about, curves, svg) in &figures {
+                            figure {
+                                figcaption { b { (name) } " " (about) }
+                                @if curves.len() > 1 {
+                                    ul {
+                                        @for (curve, colour) in curves.iter().zip(COLOURS.iter().cycle()) {
+                                            li { span style={ "background:" (css(*colour)) } {} (curve) }
+                                        }
+                                    }
+                                }
+                                (PreEscaped(svg))
+                            }
                         }
                     }
                 }
                 section {
                     h2 { "Fixed samples over time" }
-                    p { "Each row: a picture of A, its translation, and back; the same for B." }
-                    @for (step, png) in previews.iter().rev() {
-                        figure { figcaption { "Step " (step) } img src=(encoded(png)) alt={ "Previews at step " (step) }; }
+                    p {
+                        "Each row, from left to right: a picture of " (a) ", translated to " (b) ", and back to " (a)
+                        "; a picture of " (b) ", translated to " (a) ", and back to " (b) "."
+                    }
+                    div.samples {
+                        @for (step, png) in previews {
+                            figure { figcaption { "Step " (step) } img src=(encoded(png)) alt={ "Previews at step " (step) }; }
+                        }
                     }
                 }
                 section {
                     h2 { "How it was made" }
                     div.options {
-                        @for group in groups(config) {
+                        @for (group, fields) in groups() {
                             table {
-                                caption { (group.0) }
-                                @for (name, about, value) in group.1 { tr title=(about) { th { (name) } td { (value) } } }
+                                caption { (group) }
+                                @for field in fields {
+                                    tr title=(field.about()) {
+                                        th { (field.name) }
+                                        td { (config.get(field.name).unwrap_or_default()) }
+                                    }
+                                }
                             }
                         }
                     }
@@ -201,65 +218,32 @@ fn page(steps: u64, lines: &[Line], previews: &[(u64, Vec<u8>)], config: &TrainC
     })
 }
 
-/// The options by their headings: name, documentation and value.
-fn groups(config: &TrainConfig) -> Vec<(&'static str, Vec<(&'static str, String, String)>)> {
+/// The options by their headings.
+fn groups() -> Vec<(&'static str, Vec<&'static Field>)> {
     let mut groups: Vec<(&str, Vec<_>)> = Vec::new();
     for field in TrainConfig::FIELDS {
-        if groups.last().is_none_or(|(group, _)| *group != field.group) {
-            groups.push((field.group, Vec::new()));
-        }
-        if let Some((_, options)) = groups.last_mut() {
-            options.push((field.name, field.about(), config.get(field.name).unwrap_or_default()));
+        match groups.last_mut() {
+            Some((group, fields)) if *group == field.group => fields.push(field),
+            _ => groups.push((field.group, vec![field])),
         }
     }
     groups
 }
 
-const STYLE: &str = ":root{color-scheme:light}body{font:16px/1.5 system-ui,sans-serif;max-width:76rem;margin:2rem auto;\
-padding:0 1rem;color:#1b1b1f;background:#fff}.charts{display:grid;grid-template-columns:repeat(auto-fit,minmax(20rem,1fr));gap:1rem}\
-figure{margin:0 0 1rem}figcaption{font-size:.875rem;color:#55555c}figcaption b{color:#1b1b1f}svg,img{max-width:100%;height:auto}\
-.options{columns:24rem;column-gap:2rem}table{break-inside:avoid;margin-bottom:1rem;border-spacing:0}\
-caption{text-align:left;font-weight:600;padding:.25rem 0}th{text-align:left;font-weight:400;color:#55555c;padding-right:1.5rem}td{font-variant-numeric:tabular-nums}";
-
-/// Neighbours averaged until few enough are left to draw.
-fn averaged(points: &[(f64, f64)]) -> Vec<(f64, f64)> {
-    let mean = |part: &[(f64, f64)]| {
-        let sum = part.iter().fold((0.0, 0.0), |sum, point| (sum.0 + point.0, sum.1 + point.1));
-        (sum.0 / part.len() as f64, sum.1 / part.len() as f64)
-    };
-    points.chunks(points.len().div_ceil(POINTS).max(1)).map(mean).collect()
+/// A colour of a chart for a style sheet.
+fn css((red, green, blue): (u8, u8, u8)) -> String {
+    format!("rgb({red},{green},{blue})")
 }
 
-/// A chart as SVG.
-fn chart(curves: &[Curve]) -> Result<String, Box<dyn std::error::Error>> {
-    let points = || curves.iter().flat_map(|(_, points)| points);
-    let first = points().map(|point| point.0).fold(f64::INFINITY, f64::min);
-    let last = points().map(|point| point.0).fold(0.0, f64::max);
-    let top = points().map(|point| point.1).filter(|value| value.is_finite()).fold(0.0, f64::max);
-    let mut svg = String::new();
-    {
-        let area = SVGBackend::with_string(&mut svg, (560, 260)).into_drawing_area();
-        let range = (first.min(last - 1.0)..last, 0.0..if top > 0.0 { 1.05 * top } else { 1.0 });
-        let mut chart = ChartBuilder::on(&area)
-            .margin(8)
-            .x_label_area_size(28)
-            .y_label_area_size(56)
-            .build_cartesian_2d(range.0, range.1)?;
-        chart.configure_mesh().light_line_style(TRANSPARENT).x_labels(6).y_labels(5).draw()?;
-        for (index, (name, points)) in curves.iter().enumerate() {
-            let colour =
-                [RGBColor(0, 90, 200), RGBColor(214, 90, 0), RGBColor(0, 130, 80), RGBColor(150, 50, 160)][index % 4];
-            let series = LineSeries::new(points.iter().copied(), colour.stroke_width(2));
-            chart
-                .draw_series(series)?
-                .label(*name)
-                .legend(move |(x, y)| PathElement::new([(x, y), (x + 16, y)], colour.stroke_width(2)));
-        }
-        chart.configure_series_labels().border_style(TRANSPARENT).background_style(WHITE.mix(0.8)).draw()?;
-        area.present()?;
-    }
-    Ok(svg)
-}
+const STYLE: &str = ":root{color-scheme:light}body{font:16px/1.5 system-ui,sans-serif;max-width:76rem;margin:2rem auto;padding:0 1rem;\
+color:#1b1b1f;background:#fff}.charts,.samples{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(22rem,100%),1fr));gap:1.5rem}\
+figure{margin:0;display:flex;flex-direction:column}figcaption{font-size:.875rem;color:#55555c}figcaption b{color:#1b1b1f}\
+svg{width:100%;height:auto;margin-top:auto}.samples img{width:100%;height:auto;image-rendering:pixelated}\
+ul{list-style:none;display:flex;flex-wrap:wrap;gap:0 1rem;margin:0;padding:0;font-size:.875rem}\
+li span{display:inline-block;width:1rem;height:.2rem;margin-right:.4rem;vertical-align:middle}\
+.options{columns:22rem;column-gap:2rem}table{break-inside:avoid;margin-bottom:1rem;border-spacing:0}\
+caption{text-align:left;font-weight:600;padding:.25rem 0}\
+th{text-align:left;font-weight:400;color:#55555c;padding-right:1.5rem}td{font-variant-numeric:tabular-nums;overflow-wrap:anywhere}";
 
 #[cfg(test)]
 mod tests {
@@ -292,14 +276,5 @@ mod tests {
         assert!(
             !page.contains("http://") || page.matches("http://").count() == page.matches("http://www.w3.org").count()
         );
-    }
-
-    #[test]
-    fn many_points_are_averaged() {
-        let points: Vec<_> = (0..4000).map(|step| (f64::from(step), 1.0)).collect();
-        let few = averaged(&points);
-        assert_eq!((few.len(), few[0]), (400, (4.5, 1.0)));
-        assert_eq!(averaged(&points[..3]), points[..3]);
-        assert_eq!(averaged(&[]), []);
     }
 }

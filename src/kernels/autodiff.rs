@@ -172,7 +172,8 @@ impl<B: Kernels, C: CheckpointStrategy> Kernels for Autodiff<B, C> {
         }
     }
 
-    // Second derivatives (a gradient penalty) would need these recorded too; nothing asks for them yet.
+    // Second derivatives would need these recorded too. Nothing asks for them: the gradient penalty does without
+    // (see `loss/penalty.rs`).
     fn convolve_weight_grad(
         _input: FloatTensor<Self>,
         _output_grad: FloatTensor<Self>,

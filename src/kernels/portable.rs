@@ -108,9 +108,8 @@ pub fn conv2d_weight_grad<B: Backend>(
     B::conv2d_weight_backward(padded::<B>(input, geometry), weight, output_grad, options(geometry))
 }
 
-/// The normalised input and 1/σ of every plane.
-fn normalised<B: Backend>(input: FloatTensor<B>) -> (Tensor<B, 4>, Tensor<B, 4>) {
-    let input = float::<B, 4>(input);
+/// The normalised input and 1/σ of every plane, `[N, C, 1, 1]`.
+pub fn normalised<B: Backend>(input: Tensor<B, 4>) -> (Tensor<B, 4>, Tensor<B, 4>) {
     let mean = plane_mean(input.clone());
     let centred = input - mean;
     let variance = plane_mean(centred.clone() * centred.clone());
@@ -118,14 +117,15 @@ fn normalised<B: Backend>(input: FloatTensor<B>) -> (Tensor<B, 4>, Tensor<B, 4>)
     (centred * scale.clone(), scale)
 }
 
-fn plane_mean<B: Backend>(planes: Tensor<B, 4>) -> Tensor<B, 4> {
+/// The mean of every plane, `[N, C, 1, 1]`.
+pub fn plane_mean<B: Backend>(planes: Tensor<B, 4>) -> Tensor<B, 4> {
     let [batch, channels, height, width] = planes.dims();
     planes.reshape([batch, channels, height * width]).mean_dim(2).reshape([batch, channels, 1, 1])
 }
 
 /// [`Kernels::instance_norm`](super::Kernels::instance_norm).
 pub fn instance_norm<B: Backend>(input: FloatTensor<B>, slope: f32) -> FloatTensor<B> {
-    let (unit, _) = normalised::<B>(input);
+    let (unit, _) = normalised::<B>(float(input));
     primitive(if slope == 1.0 {
         unit
     } else if slope == 0.0 {
@@ -142,7 +142,7 @@ pub fn instance_norm_grad<B: Backend>(
     output_grad: FloatTensor<B>,
     slope: f32,
 ) -> FloatTensor<B> {
-    let (unit, scale) = normalised::<B>(input);
+    let (unit, scale) = normalised::<B>(float(input));
     let output_grad = float::<B, 4>(output_grad);
     let grad = if slope == 1.0 {
         output_grad

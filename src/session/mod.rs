@@ -11,6 +11,7 @@ mod inspect;
 mod picture_zip;
 mod training_run;
 mod translation;
+mod workers;
 
 use std::collections::HashMap;
 
@@ -45,6 +46,11 @@ pub trait Host {
     /// Seconds after which a training is to be written down again, besides what its configuration says; 0 for never.
     fn keeps_every(&self) -> u32 {
         0
+    }
+
+    /// Workers that share a training's steps: more threads of this process, each with a batch of its own a step.
+    fn workers(&self) -> usize {
+        1
     }
 
     /// A training is about to begin with these pictures. A host that keeps trainings takes a copy, and keeps every
@@ -175,13 +181,14 @@ where
             Command::Train { config, data } => {
                 let buffers: Vec<_> = buffers.collect();
                 self.host.begins(&data, &buffers).await;
-                self.begin(TrainingRun::start(*config, data, buffers, &self.place.device));
+                self.begin(TrainingRun::start(*config, data, buffers, &self.place.device)).await;
             }
             Command::ResumeTraining { steps, intervals, data } => {
                 let checkpoint = buffers.next().unwrap_or_default();
                 let buffers: Vec<_> = buffers.collect();
                 self.host.begins(&data, &buffers).await;
-                self.begin(TrainingRun::resume(&checkpoint, steps, intervals, data, buffers, &self.place.device));
+                let run = TrainingRun::resume(&checkpoint, steps, intervals, data, buffers, &self.place.device);
+                self.begin(run).await;
             }
             Command::ResumeKept { learning_rate } => {
                 let resumed = self.host.kept().await.and_then(|[checkpoint, zip]| {
@@ -190,7 +197,7 @@ where
                     TrainingRun::resume(&checkpoint, None, Intervals::default(), data, vec![zip], device)?
                         .at_rate(learning_rate)
                 });
-                self.begin(resumed);
+                self.begin(resumed).await;
             }
             Command::ForgetKept => self.host.forget().await,
             Command::Pause => {
@@ -272,7 +279,12 @@ where
         Ok(())
     }
 
-    fn begin(&mut self, started: Result<TrainingRun<A>, String>) {
+    async fn begin(&mut self, started: Result<TrainingRun<A>, String>) {
+        let workers = self.host.workers();
+        let started = match started {
+            Ok(mut run) if workers > 1 => run.recruit(workers, &self.place.device).await.map(|()| run),
+            started => started,
+        };
         match started {
             Ok(run) => {
                 self.host.emit(run.started().into());

@@ -1,12 +1,13 @@
 //! A training as a session runs it: data in, steps, and what there is to see.
 
 use std::collections::VecDeque;
+use std::rc::Rc;
 
 use burn::tensor::backend::AutodiffBackend;
 use burn::tensor::{Tensor, TensorData};
 use web_time::Instant;
 
-use super::{Host, Inner, advice::Advice, translation::Model};
+use super::{Host, Inner, advice::Advice, translation::Model, workers};
 use crate::config::TrainConfig;
 use crate::data::{DataError, Sampler, UnpairedDataset};
 use crate::evaluate;
@@ -63,6 +64,8 @@ where
     advice: Advice,
     /// The smallest mean distance measured.
     best: Option<f32>,
+    /// Workers that share this one's device, itself included.
+    on_device: u64,
 }
 
 impl<A> TrainingRun<A>
@@ -129,7 +132,20 @@ where
             is_new: true,
             advice: Advice::default(),
             best: None,
+            on_device: 1,
         }
+    }
+
+    /// Shares every step with `workers − 1` more threads.
+    ///
+    /// # Errors
+    /// When they cannot be started.
+    pub async fn recruit(&mut self, workers: usize, device: &A::Device) -> Result<(), String> {
+        let exchange = workers::start(workers, &self.trainer, &self.dataset, device).await?;
+        self.trainer.exchange = Some(Rc::new(exchange));
+        self.on_device = workers.div_ceil(workers::devices::<A>(device)) as u64;
+        self.good = Box::new(self.trainer.clone());
+        Ok(())
     }
 
     /// The event that says it has begun.
@@ -141,13 +157,18 @@ where
             images_a: self.dataset.train_a.len() as u32,
             images_b: self.dataset.train_b.len() as u32,
             parameters: config.generator_architecture().parameter_count(),
-            memory_bytes: memory::estimate(config),
+            memory_bytes: self.memory(),
         }
+    }
+
+    /// Bytes that it takes on its device, about.
+    fn memory(&self) -> u64 {
+        memory::estimate(&self.trainer.config).saturating_mul(self.on_device)
     }
 
     /// A warning when the training is going to take more than the bytes that there are.
     pub fn advice_on_memory(&self, budget: u64) -> Option<Event> {
-        let needed = memory::estimate(&self.trainer.config);
+        let needed = self.memory();
         (needed > budget).then(|| Event::Advice {
             message: format!(
                 "This training takes about {} MB of memory and about {} MB are free: it may fail or become very slow. \
@@ -207,6 +228,8 @@ where
 
     async fn end<H: Host>(&mut self, trouble: Option<String>, host: &H) {
         self.state = State::Ended;
+        // Lets the other workers go.
+        (self.trainer.exchange, self.good.exchange) = (None, None);
         if trouble.is_none() && self.is_kept(host) {
             self.checkpoint(host).await;
         }
@@ -363,13 +386,15 @@ where
         if std::mem::take(&mut self.is_new) {
             self.preview(host, device).await;
         }
-        let batches = match self.draw(host, device) {
+        let skipped = |file, reason| host.emit(Event::ImageSkipped { file, reason }.into());
+        let batches = match draw(&self.trainer, &mut self.sampler, &self.dataset, device, skipped) {
             Ok(batches) => batches,
             Err(error) => return self.end(Some(error.to_string()), host).await,
         };
         let rate = self.trainer.learning_rate();
         let losses = self.trainer.step_over(batches);
         if let Err(trouble) = self.trainer.settle().await {
+            self.trainer = (*self.good).clone();
             return self.end(Some(trouble), host).await;
         }
         self.unreported += 1;
@@ -400,24 +425,6 @@ where
         if is_last {
             self.end(None, host).await;
         }
-    }
-
-    /// The batches of the next step, each `[real_a, real_b]`.
-    fn draw<H: Host>(&mut self, host: &H, device: &A::Device) -> Result<Vec<[Tensor<Inner<A>, 4>; 2]>, DataError> {
-        let mut batches = Vec::new();
-        for numbers in self.trainer.numbers() {
-            let (mut a, mut b) = (Vec::new(), Vec::new());
-            for number in numbers {
-                let drawn = self.sampler.draw(&self.dataset, number)?;
-                for (file, reason) in drawn.skipped {
-                    host.emit(Event::ImageSkipped { file, reason }.into());
-                }
-                a.push(to_tensor(&drawn.a, device));
-                b.push(to_tensor(&drawn.b, device));
-            }
-            batches.push([Tensor::cat(a, 0), Tensor::cat(b, 0)]);
-        }
-        Ok(batches)
     }
 
     /// Tells the losses; `false` when they, or what came of them, are no numbers any more.
@@ -484,6 +491,36 @@ where
         }
         host.emit(Envelope::with(Event::Preview { step: self.trainer.step, cells }, buffers));
     }
+}
+
+/// The batches of a trainer's next step, each `[real_a, real_b]`; `skipped` is told the name of every image that
+/// cannot be used, and why.
+///
+/// # Errors
+/// When a pile has no image that can be used.
+pub(super) fn draw<A>(
+    trainer: &Trainer<A>,
+    sampler: &mut Sampler,
+    dataset: &UnpairedDataset,
+    device: &A::Device,
+    mut skipped: impl FnMut(String, String),
+) -> Result<Vec<[Tensor<Inner<A>, 4>; 2]>, DataError>
+where
+    A: AutodiffBackend + Kernels,
+    A::InnerBackend: Kernels,
+{
+    let mut batches = Vec::new();
+    for numbers in trainer.numbers() {
+        let (mut a, mut b) = (Vec::new(), Vec::new());
+        for number in numbers {
+            let drawn = sampler.draw(dataset, number)?;
+            drawn.skipped.into_iter().for_each(|(file, reason)| skipped(file, reason));
+            a.push(to_tensor(&drawn.a, device));
+            b.push(to_tensor(&drawn.b, device));
+        }
+        batches.push([Tensor::cat(a, 0), Tensor::cat(b, 0)]);
+    }
+    Ok(batches)
 }
 
 /// What is measured with: held-out pictures, and for each the real one that its translation should be, if there is one.

@@ -11,7 +11,7 @@ use burn::tensor::backend::{AutodiffBackend, Backend};
 use burn::tensor::{Tensor, TensorData};
 
 use super::{Adam, Discriminators, Generators, Trainer, Window};
-use crate::config::TrainConfig;
+use crate::config::{Preprocess, TrainConfig};
 use crate::image_pool::ImagePool;
 use crate::kernels::Kernels;
 use crate::model::architecture::{Architecture, Parameter};
@@ -209,12 +209,17 @@ async fn write_pool<B: Backend>(pool: &ImagePool<B>, name: &str) -> Result<Vec<N
 fn read_pool<B: Backend>(
     file: &mut WeightFile,
     name: &str,
-    size: usize,
+    config: &TrainConfig,
     device: &B::Device,
 ) -> Result<Vec<Tensor<B, 4>>, CheckpointError> {
-    let shape = [1, 3, size, size];
+    let size = config.size as usize;
     let mut images = Vec::new();
-    while file.tensor(&format!("{name}.{}", images.len())).is_some() {
+    while let Some(image) = file.tensor(&format!("{name}.{}", images.len())) {
+        let shape = match image.shape[..] {
+            // Without cropping, pictures have sizes of their own.
+            [1, 3, height, width] if config.preprocess == Preprocess::None => [1, 3, height, width],
+            _ => [1, 3, size, size],
+        };
         let values = take(file, &format!("{name}.{}", images.len()), &shape)?;
         images.push(Tensor::from_data(TensorData::new(values, shape), device));
     }
@@ -308,7 +313,6 @@ where
         let mut network = |prefix| load(config.discriminator().init(device), &discriminator, &mut file, prefix);
         let [of_a, of_b] = DISCRIMINATORS;
         let judges = Discriminators { a: network(of_a)?, b: network(of_b)? };
-        let size = config.size as usize;
         let mut trainer = Self::around(config, networks, judges);
         if let Some(average) = trainer.average.take() {
             let [to_b, to_a] = AVERAGE;
@@ -317,8 +321,8 @@ where
         }
         trainer.generators_adam = read_adam(&mut file, &generators, generators_time, device)?;
         trainer.discriminators_adam = read_adam(&mut file, &discriminators, discriminators_time, device)?;
-        trainer.pool_a.restore(read_pool(&mut file, "pool_a", size, device)?);
-        trainer.pool_b.restore(read_pool(&mut file, "pool_b", size, device)?);
+        trainer.pool_a.restore(read_pool(&mut file, "pool_a", &trainer.config, device)?);
+        trainer.pool_b.restore(read_pool(&mut file, "pool_b", &trainer.config, device)?);
         if window_steps > 0 {
             let sum = take(&mut file, WINDOW_SUM, &[1])?;
             trainer.window =

@@ -38,43 +38,24 @@ fn maps(config: &TrainConfig, generator: Architecture, discriminator: Architectu
     // Translation and identity, then the way back: of two generators.
     let together = if config.lambda_identity == 0.0 { 1.0 } else { 2.0 };
     let samples = 2.0 * (together + 1.0);
-    let judged = 2.0 * kept_by_discriminator(discriminator);
+    let judged = 2.0 * kept(discriminator);
     if config.checkpoint_activations {
-        let (between, largest) = kept_by_segments(generator);
+        let (between, largest) = segments(generator);
         // Between the segments everything, within them one at a time, or else the discriminators.
         return samples * between + judged.max(together * largest);
     }
-    samples * kept_by_generator(generator) + judged
+    samples * kept(generator) + judged
 }
 
-/// Values a pixel that a generator's backward pass needs: of every layer what its convolution reads and what its norm
-/// reads.
-fn kept_by_generator(architecture: Architecture) -> f64 {
+/// Values a pixel that a backward pass needs of a network's forward pass: of every layer what its convolution reads and
+/// what its norm reads.
+fn kept(architecture: Architecture) -> f64 {
     match architecture {
         Architecture::Resnet { ngf, n_blocks, .. } => {
-            let width = ngf as f64;
             // Stem and decoder 2 maps of the full size each, the layers between them half and a quarter of that, and a
             // block 4 maps of a quarter.
-            width * (2.0 + 1.0 + 0.5 + n_blocks as f64 + 1.0 + 2.0) + 2.0 * CHANNELS
+            ngf as f64 * (2.0 + 1.0 + 0.5 + n_blocks as f64 + 1.0 + 2.0) + 2.0 * CHANNELS
         }
-        Architecture::Patch { .. } => kept_by_discriminator(architecture),
-    }
-}
-
-/// The same for the inputs of the segments that are computed again, and for the largest of them.
-fn kept_by_segments(architecture: Architecture) -> (f64, f64) {
-    match architecture {
-        Architecture::Resnet { ngf, n_blocks, .. } => {
-            let width = ngf as f64;
-            (width * (n_blocks as f64 + 1.0) / 4.0 + 2.0 * CHANNELS, width * 3.5)
-        }
-        other => (CHANNELS, kept_by_generator(other)),
-    }
-}
-
-/// The same for a discriminator.
-fn kept_by_discriminator(architecture: Architecture) -> f64 {
-    match architecture {
         Architecture::Patch { ndf, n_layers, .. } => {
             let layer = |layer: usize| {
                 let side = 0.5f64.powi(layer.min(n_layers - 1) as i32 + 1);
@@ -82,6 +63,17 @@ fn kept_by_discriminator(architecture: Architecture) -> f64 {
             };
             (0..=n_layers).map(layer).sum()
         }
-        other => kept_by_generator(other),
+    }
+}
+
+/// The same for the inputs of the segments that are computed again, and for the largest of them.
+fn segments(architecture: Architecture) -> (f64, f64) {
+    match architecture {
+        Architecture::Resnet { ngf, n_blocks, .. } => {
+            let width = ngf as f64;
+            (width * (n_blocks as f64 + 1.0) / 4.0 + 2.0 * CHANNELS, width * 3.5)
+        }
+        // One segment, of which the input is kept.
+        whole => (CHANNELS, kept(whole)),
     }
 }

@@ -12,6 +12,7 @@ use super::{Adam, Gradients, ema, passes};
 use crate::config::{LrPolicy, TrainConfig};
 use crate::image_pool::ImagePool;
 use crate::kernels::Kernels;
+use crate::loss::Adversary;
 use crate::model::parameters::{self, init_normal};
 use crate::model::{PatchDiscriminator, PatchDiscriminatorConfig, ResnetGenerator, ResnetGeneratorConfig};
 use crate::protocol::Losses;
@@ -212,9 +213,10 @@ where
         for [real_a, real_b] in batches {
             let number = first;
             first += self.of_all_workers(&real_a);
-            let pass = passes::generators(&self.config, &self.generators, &judges, [&real_a, &real_b]);
+            let adversary = Adversary::new(&self.config, number + self.rank() * real_a.dims()[0] as u64);
+            let pass = passes::generators(&self.config, &self.generators, adversary, &judges, [&real_a, &real_b]);
             generators.add(pass.terms, pass.gradients);
-            seen.push(([real_a, real_b], pass.fakes, number));
+            seen.push((adversary, [real_a, real_b], pass.fakes, number));
         }
         let (generator_terms, gradients) = self.agreed(generators);
         self.generators = self.generators_adam.step(self.generators.clone(), gradients, rate, beta1);
@@ -224,9 +226,9 @@ where
         }
 
         let mut discriminators = Mean::default();
-        for (reals, [fake_a, fake_b], number) in seen {
+        for (adversary, reals, [fake_a, fake_b], number) in seen {
             let fakes = [self.from_pool(Domain::A, fake_a, number), self.from_pool(Domain::B, fake_b, number)];
-            let pass = passes::discriminators(&self.discriminators, reals, fakes);
+            let pass = passes::discriminators(&self.discriminators, adversary, reals, fakes);
             discriminators.add(pass.terms, pass.gradients);
         }
         let (discriminator_terms, gradients) = self.agreed(discriminators);
@@ -271,7 +273,7 @@ where
     /// workers' shares of a batch follow each other, so that together they draw what one worker with the joined
     /// batch would.
     pub fn numbers(&self) -> impl Iterator<Item = Range<u64>> + use<A> {
-        let rank = self.exchange.as_ref().map_or(0, |exchange| exchange.rank()) as u64;
+        let rank = self.rank();
         let (batch, passes) = (u64::from(self.config.batch_size), u64::from(self.config.accumulate));
         let (first, joined) = (self.step * self.images_per_step(), self.images_per_step() / passes);
         (0..passes).map(move |pass| {
@@ -290,6 +292,10 @@ where
         let sums = parameters.into_iter().flatten().map(|parameter| parameter.inner().sum()).collect();
         let data = Tensor::cat(sums, 0).into_data_async().await.map_err(|error| format!("{error:?}"))?;
         Ok(data.iter::<f32>().all(f32::is_finite))
+    }
+
+    fn rank(&self) -> u64 {
+        self.exchange.as_ref().map_or(0, |exchange| exchange.rank()) as u64
     }
 
     /// Images of one domain in a batch of every worker together.
@@ -364,7 +370,10 @@ impl<B: Backend> Mean<B> {
     fn add(&mut self, terms: Tensor<B, 1>, gradients: Gradients<B>) {
         self.passes += 1;
         self.sum = Some(match self.sum.take() {
-            Some((sum, all)) => (sum + terms, all.add(gradients)),
+            Some((sum, mut all)) => {
+                all.add(gradients);
+                (sum + terms, all)
+            }
             None => (terms, gradients),
         });
     }

@@ -2,4 +2,5 @@
 
 mod golden;
 mod kernels;
+mod optimisation;
 mod resume;

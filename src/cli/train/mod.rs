@@ -62,6 +62,9 @@ pub struct Arguments {
     /// What to compute on.
     #[arg(long, value_enum, default_value = "auto")]
     backend: Choice,
+    /// Workers that share every step: threads, each with a batch of its own; with several CUDA GPUs one each.
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=64))]
+    workers: u16,
     /// The newest checkpoints that are kept [default: 2]
     #[arg(long, value_name = "N")]
     keep: Option<NonZeroUsize>,
@@ -116,6 +119,11 @@ impl Arguments {
         Ok(config)
     }
 
+    /// Images of each domain in a step.
+    fn images_per_step(&self, config: &TrainConfig) -> u64 {
+        u64::from(config.batch_size) * u64::from(config.accumulate) * u64::from(self.workers)
+    }
+
     /// Length and decay from the epochs that were asked for.
     fn count_epochs(&self, config: &mut TrainConfig, data: Option<&Pictures>) -> Result<()> {
         let decaying = (self.n_epochs.is_some() || self.n_epochs_decay.is_some())
@@ -124,7 +132,7 @@ impl Arguments {
             return Ok(());
         };
         let data = data.ok_or_else(|| anyhow!("epochs can only be counted with --data"))?;
-        let images_per_step = u64::from(config.batch_size) * u64::from(config.accumulate);
+        let images_per_step = self.images_per_step(config);
         let epoch = data.dataset()?.epoch_length().div_ceil(images_per_step.max(1));
         config.steps = epochs.saturating_mul(epoch);
         if let Some([full, _]) = decaying {
@@ -206,7 +214,7 @@ fn begin(arguments: &Arguments) -> Result<Plan> {
     let folder = RunFolder::create(out)?;
     let memory = Memory { data: absolute(path), keep: arguments.keep.map_or(KEEP, NonZeroUsize::get) };
     folder.describe(&config, &memory)?;
-    let command = Command::Train { config: Box::new(config.clone()), data: pictures.data };
+    let command = Command::Train { config: config.clone().into(), data: pictures.data };
     let command = Envelope::with(command, pictures.buffers);
     Ok(Plan { folder, config, keep: memory.keep, command, notes: Vec::new() })
 }
@@ -256,9 +264,7 @@ fn go_on(arguments: &Arguments, run: &Path) -> Result<Plan> {
             let command = Command::ResumeTraining { steps: Some(config.steps), intervals, data: pictures.data };
             Envelope::with(command, std::iter::once(checkpoint).chain(pictures.buffers).collect())
         }
-        None => {
-            Envelope::with(Command::Train { config: Box::new(config.clone()), data: pictures.data }, pictures.buffers)
-        }
+        None => Envelope::with(Command::Train { config: config.clone().into(), data: pictures.data }, pictures.buffers),
     };
     Ok(Plan { folder, config, keep, command, notes })
 }
@@ -313,14 +319,14 @@ pub fn run(arguments: Arguments, serve: Serve) -> Result<ExitStatus> {
     let Plan { folder, config, keep, command, notes } = plan;
     Console::interruptible().context("cannot listen to Ctrl-C")?;
 
-    let images_per_step = 2 * u64::from(config.batch_size) * u64::from(config.accumulate);
+    let images_per_step = 2 * arguments.images_per_step(&config);
     let mut recorder = Recorder::new(&folder, keep, Progress::new(images_per_step))?;
     for note in notes {
         recorder.progress.say(&note);
     }
     let export = |direction| Envelope::from(Command::Export { direction });
     let commands = [command, export(Direction::AtoB), export(Direction::BtoA)];
-    let console = Console::new(commands, |envelope| recorder.hear(envelope));
+    let console = Console::new(commands, |envelope| recorder.hear(envelope)).shared_by(usize::from(arguments.workers));
     serve(arguments.backend, &console)?;
     drop(console);
     recorder.progress.end();

@@ -338,7 +338,7 @@ fn training_starts_ends_and_lends_its_generators() {
         images_a: 1,
         images_b: 1,
         parameters: 1,
-        memory_bytes: 0,
+        memory_bytes: 1,
     }));
     let effects = state.update(Message::Train(Train::Use(Direction::BtoA)));
     assert_eq!(effects, []);

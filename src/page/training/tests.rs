@@ -11,7 +11,7 @@ fn a_training_goes_from_idle_to_its_end() {
     let config = training.gathered(true).expect("it was waiting for its pictures");
     assert_eq!((config.domain_a.as_str(), config.domain_b.as_str()), ("flat", "3D"));
     training.hear(
-        Event::TrainingStarted { step: 0, steps: 40, images_a: 3, images_b: 4, parameters: 5, memory_bytes: 0 },
+        Event::TrainingStarted { step: 0, steps: 40, images_a: 3, images_b: 4, parameters: 5, memory_bytes: 6 },
         vec![],
     );
     assert_eq!((&training.phase, training.config.steps), (&Phase::Running, 40));

@@ -13,7 +13,7 @@ fn kept(step: u64) -> Message {
 }
 
 fn started(step: u64) -> Message {
-    event(Event::TrainingStarted { step, steps: 600, images_a: 1, images_b: 1, parameters: 1, memory_bytes: 0 })
+    event(Event::TrainingStarted { step, steps: 600, images_a: 1, images_b: 1, parameters: 1, memory_bytes: 1 })
 }
 
 fn ready() -> Message {
