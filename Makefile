@@ -11,7 +11,7 @@ WASM := --target wasm32-unknown-unknown
 PAGE_BUDGET := 200000
 WORKER_BUDGET := 3000000
 
-.PHONY: help setup serve build test check unit budget large e2e bench fmt clean
+.PHONY: help setup serve build test check unit budget large ray e2e bench fmt clean
 
 help: ## List the targets
 	@echo "CycleGAN in the browser and on the command line."
@@ -43,6 +43,10 @@ unit: ## Native tests, those that need PyTorch included
 
 large: ## A picture of 4096×4096 in bands against the whole, and its memory (minutes; no part of test)
 	cargo test --locked --release --test large -- --nocapture
+
+ray: ## The recipe for many machines, with a worker killed in the middle (sets up Ray; no part of test)
+	@cargo build --locked --bin cyclegan
+	@examples/ray/run.sh target/debug/cyclegan
 
 budget: ## Release page, and the sizes it must keep
 	trunk build --release

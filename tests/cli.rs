@@ -1,47 +1,12 @@
 //! The command line as a person uses it.
 
+mod support;
+
 use std::path::Path;
-use std::process::{Command, Output};
 
 use cyclegan::image::{Animation, AnimationFormat, AnimationWriter, Frame, Picture};
+use support::{command, cyclegan, data, ends_with, picture};
 use tempfile::TempDir;
-
-fn command(arguments: &[&str], folder: &Path) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_cyclegan"));
-    command.args(arguments).current_dir(folder);
-    command
-}
-
-fn cyclegan(arguments: &[&str], folder: &Path) -> Output {
-    command(arguments, folder).output().expect("the program is built")
-}
-
-#[track_caller]
-fn ends_with(output: &Output, status: i32) -> (String, String) {
-    let [out, err] = [&output.stdout, &output.stderr].map(|bytes| String::from_utf8_lossy(bytes).into_owned());
-    assert_eq!(output.status.code(), Some(status), "stdout: {out}\nstderr: {err}");
-    (out, err)
-}
-
-fn picture(width: u32, height: u32, shade: u8) -> Vec<u8> {
-    let mut picture = Picture::filled(width, height, [shade, 255 - shade, 128, 255]);
-    for (index, pixel) in picture.pixels.chunks_exact_mut(4).enumerate() {
-        pixel[0] = pixel[0].wrapping_add((index * 7) as u8);
-    }
-    picture.encode_png().expect("a picture")
-}
-
-/// A folder with two piles and two held-out pairs.
-fn data(folder: &Path) {
-    for (pile, shade) in [("trainA", 10), ("trainB", 200), ("testA", 60), ("testB", 120)] {
-        let pile = folder.join("data").join(pile);
-        std::fs::create_dir_all(&pile).expect("a folder");
-        for index in 0..2u8 {
-            std::fs::write(pile.join(format!("{index}.png")), picture(40, 40, shade + index)).expect("a file");
-        }
-    }
-    std::fs::write(folder.join("data/trainA/broken.png"), b"no picture").expect("a file");
-}
 
 const TRAIN: [&str; 12] =
     ["train", "--data", "data", "--out", "run", "--preset", "quick", "--domains", "day,night", "--ngf", "4", "--steps"];
@@ -60,7 +25,7 @@ fn trained(steps: &str) -> TempDir {
 fn train_resume_translate_evaluate() {
     let folder = trained("3");
     let path = folder.path();
-    for file in ["checkpoint.safetensors", "metrics.jsonl", "config.json", "preview-0000002.png"] {
+    for file in ["checkpoint-0000003.safetensors", "metrics.jsonl", "config.toml", "preview-0000002.png"] {
         assert!(path.join("run").join(file).exists(), "{file}");
     }
 

@@ -19,6 +19,7 @@ pub struct Console<'a> {
     listener: RefCell<Box<dyn FnMut(Envelope<Event>) + 'a>>,
     stopping: Cell<bool>,
     memory: Option<u64>,
+    workers: usize,
 }
 
 impl<'a> Console<'a> {
@@ -33,12 +34,18 @@ impl<'a> Console<'a> {
             listener: RefCell::new(Box::new(listener)),
             stopping: Cell::new(false),
             memory: None,
+            workers: 1,
         }
     }
 
     /// The same with a limit of the memory that a translation may take, in bytes.
     pub fn within(self, memory: Option<u64>) -> Self {
         Self { memory, ..self }
+    }
+
+    /// The same with so many workers for a training.
+    pub fn shared_by(self, workers: usize) -> Self {
+        Self { workers, ..self }
     }
 
     /// Bytes that a translation may take, if they are limited.
@@ -62,6 +69,10 @@ impl<'a> Console<'a> {
 impl Host for Console<'_> {
     fn keeps_every(&self) -> u32 {
         KEEP_SECONDS
+    }
+
+    fn workers(&self) -> usize {
+        self.workers
     }
 
     fn inbox(&self) -> &Inbox {

@@ -2,6 +2,7 @@
 //!
 //! Results go to stdout, progress and complaints to stderr.
 
+mod chart;
 mod choice;
 mod clip;
 mod console;

@@ -5,17 +5,17 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, anyhow, bail};
 use base64::Engine;
 use maud::{DOCTYPE, Markup, PreEscaped, html};
-use plotters::prelude::*;
 use serde::Deserialize;
 
 use super::ExitStatus;
+use super::chart::{COLOURS, Curve, averaged, chart};
+use super::train::{METRICS, read_config};
 use super::translate::write_whole;
+use crate::config::{Field, TrainConfig};
 use crate::protocol::{Losses, Quality};
 
 /// At most so many previews are shown, evenly over the training.
 const PREVIEWS: usize = 12;
-/// Points of a curve; more are averaged.
-const POINTS: usize = 400;
 
 /// Writes one HTML file about a training: its losses, its pictures over time, and how it was made.
 ///
@@ -49,23 +49,16 @@ struct Line {
     quality: Option<Quality>,
 }
 
-/// A line of a chart: its name, and its points.
-type Curve = (&'static str, Vec<(f64, f64)>);
-
 /// Writes the report of the run in `folder`.
 ///
 /// # Errors
 /// When the folder holds no run, or the file cannot be written.
 pub fn write(folder: &Path, out: &Path) -> Result<()> {
-    let config = folder.join("config.json");
-    let config = std::fs::read(&config).with_context(|| format!("{} is no run of train", folder.display()))?;
-    let config: serde_json::Map<String, serde_json::Value> =
-        serde_json::from_slice(&config).context("config.json cannot be read")?;
-    let lines = metrics(&folder.join("metrics.jsonl"))?;
+    let config = read_config(folder)?;
+    let lines = metrics(&folder.join(METRICS))?;
     let Some(last) = lines.last() else { bail!("no step of {} is recorded yet", folder.display()) };
     let previews = previews(folder)?;
-    let name = |key: &str| config.get(key).and_then(|value| value.as_str()).unwrap_or_default().to_owned();
-    let page = page(&[name("domain_a"), name("domain_b")], last.step, &lines, &previews, &config)?;
+    let page = page(last.step, &lines, &previews, &config)?;
     write_whole(out, page.into_string().as_bytes())
 }
 
@@ -101,13 +94,7 @@ fn previews(folder: &Path) -> Result<Vec<(u64, Vec<u8>)>> {
     chosen.map(|(step, path)| Ok((*step, std::fs::read(path)?))).collect()
 }
 
-fn page(
-    [a, b]: &[String; 2],
-    steps: u64,
-    lines: &[Line],
-    previews: &[(u64, Vec<u8>)],
-    config: &serde_json::Map<String, serde_json::Value>,
-) -> Result<Markup> {
+fn page(steps: u64, lines: &[Line], previews: &[(u64, Vec<u8>)], config: &TrainConfig) -> Result<Markup> {
     let losses = |name, value: fn(&Losses) -> f32| -> Curve {
         let points = lines.iter().filter_map(|line| Some((line.step as f64, f64::from(value(&line.losses?)))));
         (name, averaged(&points.collect::<Vec<_>>()))
@@ -155,6 +142,7 @@ fn page(
         ),
         ("Learning rate", "Of both Adam optimisers.", vec![("rate", averaged(&rate))]),
     ];
+    let (a, b) = (&config.domain_a, &config.domain_b);
     let title = format!("{a} ⇄ {b}, {steps} steps");
     let encoded =
         |png: &[u8]| format!("data:image/png;base64,{}", base64::engine::general_purpose::STANDARD.encode(png));
@@ -162,7 +150,9 @@ fn page(
     for (name, about, curves) in charts {
         let curves: Vec<Curve> = curves.into_iter().filter(|(_, points)| !points.is_empty()).collect();
         if !curves.is_empty() {
-            figures.push((name, about, chart(&curves).map_err(|error| anyhow!("cannot draw {name}: {error}"))?));
+            let svg = chart(&curves).map_err(|error| anyhow!("cannot draw {name}: {error}"))?;
+            let names: Vec<&str> = curves.iter().map(|(name, _)| *name).collect();
+            figures.push((name, about, names, svg));
         }
     }
     Ok(html! {
@@ -176,75 +166,84 @@ fn page(
             }
             body {
                 h1 { (title) }
-                p { "A is " (a) ", B is " (b) "." }
+                p { "A is " (a) ", B is " (b) ". Trained from the preset " (config.preset) ", " (steps) " of " (config.steps) " steps." }
                 section {
                     h2 { "Curves" }
                     div.charts {
-                        @for (name, about, svg) in &figures {
-                            figure { figcaption { b { (name) } " " (about) } (PreEscaped(svg)) }
+                        @for (name, about, curves, svg) in &figures {
+                            figure {
+                                figcaption { b { (name) } " " (about) }
+                                @if curves.len() > 1 {
+                                    ul {
+                                        @for (curve, colour) in curves.iter().zip(COLOURS.iter().cycle()) {
+                                            li { span style={ "background:" (css(*colour)) } {} (curve) }
+                                        }
+                                    }
+                                }
+                                (PreEscaped(svg))
+                            }
                         }
                     }
                 }
                 section {
                     h2 { "Fixed samples over time" }
-                    p { "Each row: a picture of A, its translation, and back; the same for B." }
-                    @for (step, png) in previews.iter().rev() {
-                        figure { figcaption { "Step " (step) } img src=(encoded(png)) alt={ "Previews at step " (step) }; }
+                    p {
+                        "Each row, from left to right: a picture of " (a) ", translated to " (b) ", and back to " (a)
+                        "; a picture of " (b) ", translated to " (a) ", and back to " (b) "."
+                    }
+                    div.samples {
+                        @for (step, png) in previews {
+                            figure { figcaption { "Step " (step) } img src=(encoded(png)) alt={ "Previews at step " (step) }; }
+                        }
                     }
                 }
                 section {
                     h2 { "How it was made" }
-                    table { @for (key, value) in config { tr { th { (key) } td { (value.to_string().trim_matches('"')) } } } }
+                    div.options {
+                        @for (group, fields) in groups() {
+                            table {
+                                caption { (group) }
+                                @for field in fields {
+                                    tr title=(field.about()) {
+                                        th { (field.name) }
+                                        td { (config.get(field.name).unwrap_or_default()) }
+                                    }
+                                }
+                            }
+                        }
+                    }
                 }
             }
         }
     })
 }
 
-const STYLE: &str = ":root{color-scheme:light}body{font:16px/1.5 system-ui,sans-serif;max-width:76rem;margin:2rem auto;\
-padding:0 1rem;color:#1b1b1f;background:#fff}.charts{display:grid;grid-template-columns:repeat(auto-fit,minmax(20rem,1fr));gap:1rem}\
-figure{margin:0 0 1rem}figcaption{font-size:.875rem;color:#55555c}figcaption b{color:#1b1b1f}svg,img{max-width:100%;height:auto}\
-th{text-align:left;font-weight:500;padding-right:1.5rem}td{font-variant-numeric:tabular-nums}";
-
-/// Neighbours averaged until few enough are left to draw.
-fn averaged(points: &[(f64, f64)]) -> Vec<(f64, f64)> {
-    let mean = |part: &[(f64, f64)]| {
-        let sum = part.iter().fold((0.0, 0.0), |sum, point| (sum.0 + point.0, sum.1 + point.1));
-        (sum.0 / part.len() as f64, sum.1 / part.len() as f64)
-    };
-    points.chunks(points.len().div_ceil(POINTS).max(1)).map(mean).collect()
-}
-
-/// A chart as SVG.
-fn chart(curves: &[Curve]) -> Result<String, Box<dyn std::error::Error>> {
-    let points = || curves.iter().flat_map(|(_, points)| points);
-    let first = points().map(|point| point.0).fold(f64::INFINITY, f64::min);
-    let last = points().map(|point| point.0).fold(0.0, f64::max);
-    let top = points().map(|point| point.1).filter(|value| value.is_finite()).fold(0.0, f64::max);
-    let mut svg = String::new();
-    {
-        let area = SVGBackend::with_string(&mut svg, (560, 260)).into_drawing_area();
-        let range = (first.min(last - 1.0)..last, 0.0..if top > 0.0 { 1.05 * top } else { 1.0 });
-        let mut chart = ChartBuilder::on(&area)
-            .margin(8)
-            .x_label_area_size(28)
-            .y_label_area_size(56)
-            .build_cartesian_2d(range.0, range.1)?;
-        chart.configure_mesh().light_line_style(TRANSPARENT).x_labels(6).y_labels(5).draw()?;
-        for (index, (name, points)) in curves.iter().enumerate() {
-            let colour =
-                [RGBColor(0, 90, 200), RGBColor(214, 90, 0), RGBColor(0, 130, 80), RGBColor(150, 50, 160)][index % 4];
-            let series = LineSeries::new(points.iter().copied(), colour.stroke_width(2));
-            chart
-                .draw_series(series)?
-                .label(*name)
-                .legend(move |(x, y)| PathElement::new([(x, y), (x + 16, y)], colour.stroke_width(2)));
+/// The options by their headings.
+fn groups() -> Vec<(&'static str, Vec<&'static Field>)> {
+    let mut groups: Vec<(&str, Vec<_>)> = Vec::new();
+    for field in TrainConfig::FIELDS {
+        match groups.last_mut() {
+            Some((group, fields)) if *group == field.group => fields.push(field),
+            _ => groups.push((field.group, vec![field])),
         }
-        chart.configure_series_labels().border_style(TRANSPARENT).background_style(WHITE.mix(0.8)).draw()?;
-        area.present()?;
     }
-    Ok(svg)
+    groups
 }
+
+/// A colour of a chart for a style sheet.
+fn css((red, green, blue): (u8, u8, u8)) -> String {
+    format!("rgb({red},{green},{blue})")
+}
+
+const STYLE: &str = ":root{color-scheme:light}body{font:16px/1.5 system-ui,sans-serif;max-width:76rem;margin:2rem auto;padding:0 1rem;\
+color:#1b1b1f;background:#fff}.charts,.samples{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(22rem,100%),1fr));gap:1.5rem}\
+figure{margin:0;display:flex;flex-direction:column}figcaption{font-size:.875rem;color:#55555c}figcaption b{color:#1b1b1f}\
+svg{width:100%;height:auto;margin-top:auto}.samples img{width:100%;height:auto;image-rendering:pixelated}\
+ul{list-style:none;display:flex;flex-wrap:wrap;gap:0 1rem;margin:0;padding:0;font-size:.875rem}\
+li span{display:inline-block;width:1rem;height:.2rem;margin-right:.4rem;vertical-align:middle}\
+.options{columns:22rem;column-gap:2rem}table{break-inside:avoid;margin-bottom:1rem;border-spacing:0}\
+caption{text-align:left;font-weight:600;padding:.25rem 0}\
+th{text-align:left;font-weight:400;color:#55555c;padding-right:1.5rem}td{font-variant-numeric:tabular-nums;overflow-wrap:anywhere}";
 
 #[cfg(test)]
 mod tests {
@@ -277,14 +276,5 @@ mod tests {
         assert!(
             !page.contains("http://") || page.matches("http://").count() == page.matches("http://www.w3.org").count()
         );
-    }
-
-    #[test]
-    fn many_points_are_averaged() {
-        let points: Vec<_> = (0..4000).map(|step| (f64::from(step), 1.0)).collect();
-        let few = averaged(&points);
-        assert_eq!((few.len(), few[0]), (400, (4.5, 1.0)));
-        assert_eq!(averaged(&points[..3]), points[..3]);
-        assert_eq!(averaged(&[]), []);
     }
 }

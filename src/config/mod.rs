@@ -3,16 +3,26 @@
 //! Plain data, so that the page can show and change it without linking any of the networks.
 
 mod choice;
+mod error;
+mod options;
+mod toml;
 
 use serde::{Deserialize, Serialize};
 
 pub use choice::{Choice, GanMode, InitType, LrPolicy, NetD, NetG, Norm, Preprocess, Upsample};
+pub use error::ConfigError;
+use options::options;
+pub use options::{Changes, Field, Kind, TOGETHER};
 
+// One list for the fields, the flags of the command line and the keys of a TOML file (`options.rs`). Fields stand
+// below their group's heading; their documentation is the help that people read.
+options! {
 /// Everything that decides a training run. Defaults are the official ones of the CycleGAN
 /// paper (Zhu et al. 2017, <https://arxiv.org/abs/1703.10593>, section 4 and appendix 7).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct TrainConfig {
+    "Data":
     /// Name of the preset it was made from.
     pub preset: String,
     /// Name of domain A, e.g. `horse`.
@@ -40,17 +50,22 @@ pub struct TrainConfig {
     /// Whether the discriminators see real and fake images through random, differentiable changes of colour,
     /// place and missing parts (Zhao et al. 2020, <https://arxiv.org/abs/2006.10738>): for small sets.
     pub diff_augment: bool,
-    /// The generators' kind.
+
+    "Networks":
+    /// The generators' kind; the official `resnet_9blocks` and `resnet_6blocks` set `n_blocks`, too.
+    #[serde(alias = "netG")]
     pub net_g: NetG,
     /// Channels after the generator's first convolution.
     pub ngf: u32,
     /// Residual blocks of the generator.
+    #[serde(alias = "blocks")]
     pub n_blocks: u32,
     /// How the generators double their maps.
     pub upsample: Upsample,
     /// Whether the generators' blocks drop half of their values at random while training.
     pub dropout: bool,
     /// The discriminators' kind.
+    #[serde(alias = "netD")]
     pub net_d: NetD,
     /// Channels after the discriminator's first convolution.
     pub ndf: u32,
@@ -65,8 +80,10 @@ pub struct TrainConfig {
     pub affine: bool,
     /// The distribution of the initial weights.
     pub init_type: InitType,
-    /// Its scale.
+    /// Its scale: the standard deviation of `normal`.
     pub init_gain: f32,
+
+    "Losses":
     /// The adversarial loss.
     pub gan_mode: GanMode,
     /// Weight of the gradient penalty of `wgangp`.
@@ -81,6 +98,8 @@ pub struct TrainConfig {
     pub lambda_identity: f32,
     /// Fakes remembered by each image pool.
     pub pool_size: u32,
+
+    "Optimisation":
     /// Images of each domain in one pass.
     pub batch_size: u32,
     /// Passes whose gradients are added up before the parameters change.
@@ -111,12 +130,15 @@ pub struct TrainConfig {
     pub checkpoint_activations: bool,
     /// Seed of every random stream.
     pub seed: u64,
+
+    "What is written":
     /// A preview of the fixed samples every so many steps; 0 for none.
     pub preview_every: u64,
     /// A checkpoint every so many steps; 0 for none.
     pub checkpoint_every: u64,
     /// The generators are measured on held-out pictures every so many steps; 0 for never.
     pub evaluate_every: u64,
+}
 }
 
 impl Default for TrainConfig {
@@ -209,6 +231,17 @@ pub const PRESETS: [Preset; 4] = [
     },
 ];
 
+impl Preset {
+    /// The preset of that name.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn named(name: &str) -> Result<Self, ConfigError> {
+        let found = PRESETS.iter().find(|preset| preset.name == name).copied();
+        found.ok_or_else(|| ConfigError::Preset { name: name.to_owned() })
+    }
+}
+
 impl TrainConfig {
     /// The preset of that name.
     pub fn preset(name: &str) -> Option<Self> {
@@ -232,6 +265,15 @@ impl TrainConfig {
             _ => return None,
         };
         Some(Self { preset: name.into(), ..config })
+    }
+
+    /// The options that may change when a training goes on; all others are what it is.
+    pub const MAY_CHANGE: [&'static str; 4] = ["steps", "preview_every", "checkpoint_every", "evaluate_every"];
+
+    /// The first option, if any, in which `other` is another training and not the same one going on.
+    pub fn differs(&self, other: &Self) -> Option<&'static Field> {
+        let fixed = Self::FIELDS.iter().filter(|field| !Self::MAY_CHANGE.contains(&field.name));
+        fixed.into_iter().find(|field| self.get(field.name) != other.get(field.name))
     }
 
     /// Layers of the discriminators, by their kind; `None` for the one of single pixels.
@@ -331,6 +373,16 @@ mod tests {
             assert_eq!(config.check(), Ok(()));
         }
         assert_eq!(TrainConfig::preset("no such"), None);
+    }
+
+    #[test]
+    fn a_training_that_goes_on_may_be_longer_but_no_other() {
+        let config = TrainConfig::default();
+        let longer =
+            TrainConfig { steps: 1, preview_every: 2, checkpoint_every: 3, evaluate_every: 4, ..config.clone() };
+        assert!(config.differs(&longer).is_none());
+        let other = TrainConfig { gan_mode: GanMode::Hinge, steps: 1, ..config.clone() };
+        assert_eq!(config.differs(&other).map(|field| field.name), Some("gan_mode"));
     }
 
     #[test]

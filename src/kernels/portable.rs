@@ -33,36 +33,67 @@ fn mirror<B: Backend>(planes: Tensor<B, 4>, axis: usize, padding: usize) -> Tens
     Tensor::cat(vec![before, planes, after], axis)
 }
 
-/// See [`depthwise_conv2d`](super::depthwise_conv2d).
-pub fn depthwise_conv2d<B: Backend>(
-    input: Tensor<B, 4>,
-    weight: Tensor<B, 4>,
-    bias: Option<Tensor<B, 1>>,
-    geometry: Geometry,
-) -> Tensor<B, 4> {
-    let Geometry { kernel, padding, border, .. } = geometry;
-    let [_, channels, height, width] = input.dims();
-    let [rows, columns] = [height, width].map(|side| geometry.output(side));
-    let wide = |planes: Tensor<B, 4>, axis| match border {
+/// Planes with `padding` rows and columns on each side.
+fn wide<B: Backend>(planes: Tensor<B, 4>, border: Border, padding: usize) -> Tensor<B, 4> {
+    if padding == 0 {
+        return planes;
+    }
+    [2, 3].into_iter().fold(planes, |planes, axis| match border {
         Border::Reflect => mirror(planes, axis, padding),
         Border::Zero => {
             let mut shape = planes.dims();
             shape[axis] = padding;
-            let zeros = Tensor::zeros(shape, &planes.device());
+            let zeros = Tensor::<B, 4>::zeros(shape, &planes.device()).cast(planes.dtype());
             Tensor::cat(vec![zeros.clone(), planes, zeros], axis)
         }
-    };
-    let wide = if padding == 0 { input } else { wide(wide(input, 2), 3) };
+    })
+}
+
+/// [`Kernels::convolve_depthwise`](super::Kernels::convolve_depthwise): k² shifted copies of the planes, weighted and
+/// added.
+pub fn depthwise<B: Backend>(input: FloatTensor<B>, weight: FloatTensor<B>, geometry: Geometry) -> FloatTensor<B> {
+    let (input, weight) = (float::<B, 4>(input), float::<B, 4>(weight));
+    let [_, channels, height, width] = input.dims();
+    let [rows, columns] = [height, width].map(|side| geometry.output(side));
+    let wide = wide(input, geometry.border, geometry.padding);
     let tap = |place: usize| {
-        let (row, column) = (place / kernel, place % kernel);
+        let (row, column) = (place / geometry.kernel, place % geometry.kernel);
         let weight = weight.clone().narrow(2, row, 1).narrow(3, column, 1).reshape([1, channels, 1, 1]);
         wide.clone().narrow(2, row, rows).narrow(3, column, columns) * weight
     };
-    let sum = (1..kernel * kernel).fold(tap(0), |sum, place| sum + tap(place));
-    match bias {
-        Some(bias) => sum + bias.reshape([1, channels, 1, 1]),
-        None => sum,
-    }
+    primitive((1..geometry.kernel * geometry.kernel).fold(tap(0), |sum, place| sum + tap(place)))
+}
+
+/// The adjoint of [`depthwise`] in its input: the same with the weight turned around, and the border folded back.
+pub fn depthwise_input_grad<B: Backend>(
+    output_grad: FloatTensor<B>,
+    weight: FloatTensor<B>,
+    geometry: Geometry,
+) -> FloatTensor<B> {
+    let turned = primitive(float::<B, 4>(weight).flip([2, 3]));
+    let Geometry { kernel, padding, border, .. } = geometry;
+    let reflected = if border == Border::Reflect { padding } else { 0 };
+    let full = Geometry::zero(kernel, 1, kernel - 1 - (padding - reflected));
+    let full = float::<B, 4>(depthwise::<B>(output_grad, turned, full));
+    primitive(fold(fold(full, 2, reflected), 3, reflected))
+}
+
+/// The adjoint of [`depthwise`] in its weight.
+pub fn depthwise_weight_grad<B: Backend>(
+    input: FloatTensor<B>,
+    output_grad: FloatTensor<B>,
+    geometry: Geometry,
+) -> FloatTensor<B> {
+    let grad = float::<B, 4>(output_grad);
+    let [_, channels, rows, columns] = grad.dims();
+    let wide = wide(float::<B, 4>(input), geometry.border, geometry.padding);
+    let tap = |place: usize| {
+        let (row, column) = (place / geometry.kernel, place % geometry.kernel);
+        let products = wide.clone().narrow(2, row, rows).narrow(3, column, columns) * grad.clone();
+        products.sum_dim(3).sum_dim(2).sum_dim(0).reshape([channels, 1])
+    };
+    let taps: Vec<_> = (0..geometry.kernel * geometry.kernel).map(tap).collect();
+    primitive(Tensor::cat(taps, 1).reshape([channels, 1, geometry.kernel, geometry.kernel]))
 }
 
 /// [`Kernels::convolve`](super::Kernels::convolve).
@@ -140,9 +171,8 @@ pub fn conv2d_weight_grad<B: Backend>(
     B::conv2d_weight_backward(padded::<B>(input, geometry), weight, output_grad, options(geometry))
 }
 
-/// The normalised input and 1/σ of every plane.
-fn normalised<B: Backend>(input: FloatTensor<B>) -> (Tensor<B, 4>, Tensor<B, 4>) {
-    let input = float::<B, 4>(input);
+/// The normalised input and 1/σ of every plane, `[N, C, 1, 1]`.
+pub fn normalised<B: Backend>(input: Tensor<B, 4>) -> (Tensor<B, 4>, Tensor<B, 4>) {
     let mean = plane_mean(input.clone());
     let centred = input - mean;
     let variance = plane_mean(centred.clone() * centred.clone());
@@ -150,14 +180,15 @@ fn normalised<B: Backend>(input: FloatTensor<B>) -> (Tensor<B, 4>, Tensor<B, 4>)
     (centred * scale.clone(), scale)
 }
 
-fn plane_mean<B: Backend>(planes: Tensor<B, 4>) -> Tensor<B, 4> {
+/// The mean of every plane, `[N, C, 1, 1]`.
+pub fn plane_mean<B: Backend>(planes: Tensor<B, 4>) -> Tensor<B, 4> {
     let [batch, channels, height, width] = planes.dims();
     planes.reshape([batch, channels, height * width]).mean_dim(2).reshape([batch, channels, 1, 1])
 }
 
 /// [`Kernels::instance_norm`](super::Kernels::instance_norm).
 pub fn instance_norm<B: Backend>(input: FloatTensor<B>, slope: f32) -> FloatTensor<B> {
-    let (unit, _) = normalised::<B>(input);
+    let (unit, _) = normalised::<B>(float(input));
     primitive(if slope == 1.0 {
         unit
     } else if slope == 0.0 {
@@ -174,7 +205,7 @@ pub fn instance_norm_grad<B: Backend>(
     output_grad: FloatTensor<B>,
     slope: f32,
 ) -> FloatTensor<B> {
-    let (unit, scale) = normalised::<B>(input);
+    let (unit, scale) = normalised::<B>(float(input));
     let output_grad = float::<B, 4>(output_grad);
     let grad = if slope == 1.0 {
         output_grad

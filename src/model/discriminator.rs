@@ -7,6 +7,7 @@ use burn::tensor::Tensor;
 use burn::tensor::activation::leaky_relu;
 use burn::tensor::backend::Backend;
 
+use super::Dual;
 use super::layers::{Conv, ConvNorm, NormStyle};
 use crate::config::Norm;
 use crate::kernels::{Geometry, Kernels};
@@ -66,7 +67,8 @@ impl PatchDiscriminatorConfig {
     }
 }
 
-/// Judges patches of an image: near 1 for real, near 0 for fake (least-squares GAN: no sigmoid).
+/// Judges patches of an image: the higher the more real; near 1 for real and near 0 for fake in a least-squares GAN.
+/// There is no sigmoid.
 ///
 /// The fields stand in the order of the official `state_dict`.
 #[derive(Module, Debug)]
@@ -95,5 +97,18 @@ impl<B: Kernels> PatchDiscriminator<B> {
         let stem = leaky_relu(self.stem.forward(input), f64::from(SLOPE));
         let features = self.middle.iter().fold(stem, |planes, layer| layer.forward(planes));
         self.head.forward(features)
+    }
+
+    /// How the map changes as the input moves along `direction`: made of differentiable operations, so that its
+    /// gradient in the parameters can be taken (see [`crate::loss::gradient_penalty`]).
+    ///
+    /// # Shapes
+    /// - input, direction: `[N, in_channels, H, W]`
+    /// - output: as [`PatchDiscriminator::forward`]
+    pub fn derivative_along(&self, input: Tensor<B, 4>, direction: Tensor<B, 4>) -> Tensor<B, 4> {
+        let stem = self.stem.dual(Dual { value: input, tangent: direction }).leaky_relu(SLOPE);
+        let features = self.middle.iter().fold(stem, |planes, layer| layer.dual(planes));
+        // The map itself is not needed, only its derivative.
+        self.head.derivative(features.tangent)
     }
 }

@@ -6,7 +6,7 @@ use burn::module::{Module, Param};
 use burn::tensor::Tensor;
 use burn::tensor::backend::Backend;
 
-use super::{Dropout, Spectral};
+use super::{Dropout, Dual, Spectral};
 use crate::config::{Norm, Upsample};
 use crate::kernels::{self, Geometry, Kernels};
 
@@ -102,6 +102,16 @@ impl<B: Kernels> Conv<B> {
 
     fn bias(&self) -> Option<Tensor<B, 1>> {
         self.bias.as_ref().map(Param::val)
+    }
+
+    /// [`Conv::forward`] with its derivative.
+    pub fn dual(&self, input: Dual<B>) -> Dual<B> {
+        Dual { value: self.forward(input.value), tangent: self.derivative(input.tangent) }
+    }
+
+    /// The derivative of [`Conv::forward`] as its input moves along `tangent`: the same without the bias.
+    pub fn derivative(&self, tangent: Tensor<B, 4>) -> Tensor<B, 4> {
+        self.run(tangent, None)
     }
 
     /// The input rows, of `height` in all, that a band of output rows is made of.
@@ -231,6 +241,21 @@ impl<B: Kernels> ConvNorm<B> {
         }
     }
 
+    /// [`ConvNorm::forward`] with its derivative.
+    pub fn dual(&self, input: Dual<B>) -> Dual<B> {
+        let value = self.conv.run(input.value, self.bias());
+        let planes = Dual { value, tangent: self.conv.derivative(input.tangent) };
+        let unit = match self.norm {
+            Norm::Instance => planes.instance_norm(),
+            Norm::None => planes,
+        };
+        let scaled = match &self.affine {
+            Some(affine) => unit.affine(shaped(&affine.weight), shaped(&affine.bias)),
+            None => unit,
+        };
+        scaled.leaky_relu(self.slope)
+    }
+
     /// See [`Conv::source_rows`].
     pub fn source_rows(&self, rows: Range<usize>, height: usize) -> Range<usize> {
         self.conv.source_rows(rows, height)
@@ -251,8 +276,6 @@ impl<B: Kernels> ConvNorm<B> {
 
     /// Scale, shift and activation of normalised planes.
     fn finish(&self, unit: Tensor<B, 4>) -> Tensor<B, 4> {
-        let channels = unit.dims()[1];
-        let shaped = |param: &Param<Tensor<B, 1>>| param.val().reshape([1, channels, 1, 1]);
         let scaled = match &self.affine {
             Some(affine) => unit * shaped(&affine.weight) + shaped(&affine.bias),
             None => unit,
@@ -263,6 +286,13 @@ impl<B: Kernels> ConvNorm<B> {
             slope => burn::tensor::activation::leaky_relu(scaled, f64::from(slope)),
         }
     }
+}
+
+/// One value a channel, `[channels]`, beside planes: `[1, channels, 1, 1]`.
+fn shaped<B: Backend>(param: &Param<Tensor<B, 1>>) -> Tensor<B, 4> {
+    let values = param.val();
+    let channels = values.dims()[0];
+    values.reshape([1, channels, 1, 1])
 }
 
 /// `x + norm(conv(relu(norm(conv(x)))))`, both convolutions 3×3 with reflection padding; no

@@ -3,6 +3,7 @@
 pub mod architecture;
 pub mod discriminator;
 mod dropout;
+pub mod dual;
 pub mod generator;
 pub mod layers;
 mod networks;
@@ -13,6 +14,7 @@ pub mod unet;
 pub use architecture::Architecture;
 pub use discriminator::{PatchDiscriminator, PatchDiscriminatorConfig};
 pub use dropout::Dropout;
+pub use dual::Dual;
 pub use generator::{ResnetGenerator, ResnetGeneratorConfig};
 pub use networks::Generator;
 pub use spectral::Spectral;

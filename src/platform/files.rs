@@ -4,6 +4,9 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
+/// The ending of a file that is being written.
+const PARTIAL: &str = ".partial";
+
 /// Writes the file at `path`, replacing what was there. The new file is written beside it, synced
 /// and renamed: at any moment `path` holds either the old file or the new one, whole.
 ///
@@ -54,8 +57,33 @@ impl Partial {
         }
         fs::rename(&self.beside, &self.path)?;
         self.beside.clear();
-        Ok(())
+        sync_folder_of(&self.path)
     }
+}
+
+/// Makes the names in the folder of `path` survive a power cut: a file's own sync does not.
+fn sync_folder_of(path: &Path) -> io::Result<()> {
+    // Elsewhere folders cannot be opened as files.
+    if cfg!(unix) {
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+        File::open(folder.unwrap_or(Path::new(".")))?.sync_all()?;
+    }
+    Ok(())
+}
+
+/// Removes from `folder` what a process that was killed left of files half written. Nobody else may be writing there.
+///
+/// # Errors
+/// Those of the file system.
+pub fn remove_partial(folder: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(folder)? {
+        let path = entry?.path();
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        if name.starts_with('.') && name.ends_with(PARTIAL) {
+            fs::remove_file(&path)?;
+        }
+    }
+    Ok(())
 }
 
 impl Write for Partial {
@@ -82,7 +110,7 @@ fn create_beside(path: &Path) -> io::Result<(File, PathBuf)> {
     let name = path.file_name().ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "it names no file"))?;
     let mut taken = io::Error::from(io::ErrorKind::AlreadyExists);
     for number in 0..100 {
-        let beside = path.with_file_name(format!(".{}.{number}.partial", name.display()));
+        let beside = path.with_file_name(format!(".{}.{number}{PARTIAL}", name.display()));
         match OpenOptions::new().write(true).create_new(true).open(&beside) {
             Ok(file) => return Ok((file, beside)),
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => taken = error,

@@ -11,6 +11,7 @@ pub mod files;
 pub mod parallel;
 pub mod scratch;
 pub mod simd;
+pub mod threads;
 mod yielding;
 
 #[cfg(target_family = "wasm")]

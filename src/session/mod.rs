@@ -7,9 +7,11 @@
 
 mod advice;
 mod inbox;
+mod inspect;
 mod picture_zip;
 mod training_run;
 mod translation;
+mod workers;
 
 use std::collections::HashMap;
 
@@ -20,9 +22,10 @@ use picture_zip::PictureZip;
 use training_run::TrainingRun;
 use translation::Model;
 
+use crate::config::TrainConfig;
 use crate::image::Picture;
 use crate::kernels::Kernels;
-use crate::protocol::{Command, Direction, Envelope, Event, TRAINED_A_TO_B, TRAINED_B_TO_A, TrainData};
+use crate::protocol::{Command, Direction, Envelope, Event, Intervals, TRAINED_A_TO_B, TRAINED_B_TO_A, TrainData};
 use crate::translate::Budget;
 use crate::weights::WeightError;
 
@@ -43,6 +46,11 @@ pub trait Host {
     /// Seconds after which a training is to be written down again, besides what its configuration says; 0 for never.
     fn keeps_every(&self) -> u32 {
         0
+    }
+
+    /// Workers that share a training's steps: more threads of this process, each with a batch of its own a step.
+    fn workers(&self) -> usize {
+        1
     }
 
     /// A training is about to begin with these pictures. A host that keeps trainings takes a copy, and keeps every
@@ -173,20 +181,23 @@ where
             Command::Train { config, data } => {
                 let buffers: Vec<_> = buffers.collect();
                 self.host.begins(&data, &buffers).await;
-                self.begin(TrainingRun::start(*config, data, buffers, &self.place.device));
+                self.begin(TrainingRun::start(*config, data, buffers, &self.place.device)).await;
             }
-            Command::ResumeTraining { steps, data } => {
+            Command::ResumeTraining { steps, intervals, data } => {
                 let checkpoint = buffers.next().unwrap_or_default();
                 let buffers: Vec<_> = buffers.collect();
                 self.host.begins(&data, &buffers).await;
-                self.begin(TrainingRun::resume(&checkpoint, steps, data, buffers, &self.place.device));
+                let run = TrainingRun::resume(&checkpoint, steps, intervals, data, buffers, &self.place.device);
+                self.begin(run).await;
             }
-            Command::ResumeKept => {
+            Command::ResumeKept { learning_rate } => {
                 let resumed = self.host.kept().await.and_then(|[checkpoint, zip]| {
                     let data = TrainData::Zip { name: "the kept pictures".into() };
-                    TrainingRun::resume(&checkpoint, None, data, vec![zip], &self.place.device)
+                    let device = &self.place.device;
+                    TrainingRun::resume(&checkpoint, None, Intervals::default(), data, vec![zip], device)?
+                        .at_rate(learning_rate)
                 });
-                self.begin(resumed);
+                self.begin(resumed).await;
             }
             Command::ForgetKept => self.host.forget().await,
             Command::Pause => {
@@ -203,6 +214,34 @@ where
                 if let Some(run) = &mut self.training {
                     run.step_once(self.host, &self.place.device).await;
                 }
+            }
+            Command::SetPreviews { every, rows } => {
+                if let Some(run) = &mut self.training {
+                    run.set_previews(every, rows, self.host, &self.place.device).await;
+                }
+            }
+            Command::Inspect { direction, subject } => {
+                let bytes = buffers.next().unwrap_or_default();
+                let seen = match &self.training {
+                    Some(run) => run.inspect(direction, subject, &bytes, &self.place.device).await,
+                    None => Err("There is no training whose networks could be looked at.".into()),
+                };
+                match seen {
+                    Ok(inspected) => self.host.emit(inspected),
+                    Err(message) => self.fail(None, None, message),
+                }
+            }
+            Command::ReadSettings { file } => {
+                let bytes = buffers.next().unwrap_or_default();
+                let text = std::str::from_utf8(&bytes).map_err(|_| "it is no text".to_string());
+                match text.and_then(|text| TrainConfig::from_toml(text).map_err(|error| error.to_string())) {
+                    Ok(config) => self.host.emit(Event::Settings { config: Box::new(config) }.into()),
+                    Err(reason) => self.fail(None, None, format!("{file}: {reason}.")),
+                }
+            }
+            Command::WriteSettings { config } => {
+                let text = config.to_toml(true).into_bytes();
+                self.host.emit(Envelope::with(Event::SettingsFile, vec![text]));
             }
             Command::ExportCheckpoint => match &self.training {
                 Some(run) => run.export_checkpoint(self.host).await,
@@ -240,10 +279,18 @@ where
         Ok(())
     }
 
-    fn begin(&mut self, started: Result<TrainingRun<A>, String>) {
+    async fn begin(&mut self, started: Result<TrainingRun<A>, String>) {
+        let workers = self.host.workers();
+        let started = match started {
+            Ok(mut run) if workers > 1 => run.recruit(workers, &self.place.device).await.map(|()| run),
+            started => started,
+        };
         match started {
             Ok(run) => {
                 self.host.emit(run.started().into());
+                if let Some(advice) = run.advice_on_memory(self.place.budget.total) {
+                    self.host.emit(advice.into());
+                }
                 self.training = Some(run);
             }
             Err(message) => self.fail(None, None, message),

@@ -1,23 +1,24 @@
 //! A training as a session runs it: data in, steps, and what there is to see.
 
 use std::collections::VecDeque;
+use std::rc::Rc;
 
 use burn::tensor::backend::AutodiffBackend;
 use burn::tensor::{Tensor, TensorData};
 use web_time::Instant;
 
-use super::{Host, Inner, advice::Advice, translation::Model};
+use super::{Host, Inner, advice::Advice, translation::Model, workers};
 use crate::config::TrainConfig;
-use crate::data::{Sampler, UnpairedDataset};
+use crate::data::{DataError, Sampler, UnpairedDataset};
 use crate::evaluate;
 use crate::image::Picture;
 use crate::kernels::Kernels;
-use crate::protocol::{Direction, Envelope, Event, PreviewCell, Quality, TrainData};
-use crate::training::{StepLosses, Trainer};
+use crate::protocol::{Direction, Envelope, Event, Intervals, PREVIEW_ROWS, PreviewCell, Quality, TrainData};
+use crate::training::{StepLosses, Trainer, memory};
 use crate::weights::Storage;
 
-/// Pairs of pictures in a preview.
-const PREVIEW_ROWS: usize = 3;
+/// Pairs of pictures in a preview at most.
+const MOST_PREVIEW_ROWS: u32 = 16;
 
 /// Losses are read back at most this often: on a GPU a read-back waits for all work before it.
 const REPORT_SECONDS: f64 = 0.2;
@@ -44,10 +45,14 @@ where
     A: AutodiffBackend + Kernels,
     A::InnerBackend: Kernels,
 {
-    trainer: Trainer<A>,
-    dataset: UnpairedDataset,
+    pub(super) trainer: Trainer<A>,
+    /// The training as it was when its losses and parameters were last seen to be numbers.
+    good: Box<Trainer<A>>,
+    pub(super) dataset: UnpairedDataset,
     sampler: Sampler,
     state: State,
+    /// Pairs of pictures in a preview.
+    rows: u32,
     /// When the last steps ended, for the speed.
     pace: VecDeque<Instant>,
     reported: Option<Instant>,
@@ -59,6 +64,8 @@ where
     advice: Advice,
     /// The smallest mean distance measured.
     best: Option<f32>,
+    /// Workers that share this one's device, itself included.
+    on_device: u64,
 }
 
 impl<A> TrainingRun<A>
@@ -78,27 +85,46 @@ where
         Ok(Self::around(Trainer::new(config, device), dataset))
     }
 
+    /// Goes on at another learning rate; `None` for the one of before.
+    pub fn at_rate(mut self, learning_rate: Option<f64>) -> Result<Self, String> {
+        let config = &mut self.trainer.config;
+        config.learning_rate = learning_rate.unwrap_or(config.learning_rate);
+        config.check()?;
+        Ok(self)
+    }
+
     /// A training that goes on from a checkpoint.
     pub fn resume(
         checkpoint: &[u8],
         steps: Option<u64>,
+        intervals: Intervals,
         data: TrainData,
         buffers: Vec<Vec<u8>>,
         device: &A::Device,
     ) -> Result<Self, String> {
         let mut trainer = Trainer::restore(checkpoint, device).map_err(|error| error.to_string())?;
         let dataset = open(data, buffers)?;
-        trainer.config.steps = steps.unwrap_or(trainer.config.steps);
+        let config = &mut trainer.config;
+        for (value, given) in [
+            (&mut config.steps, steps),
+            (&mut config.preview_every, intervals.preview_every),
+            (&mut config.checkpoint_every, intervals.checkpoint_every),
+            (&mut config.evaluate_every, intervals.evaluate_every),
+        ] {
+            *value = given.unwrap_or(*value);
+        }
         Ok(Self::around(trainer, dataset))
     }
 
     fn around(trainer: Trainer<A>, dataset: UnpairedDataset) -> Self {
         let sampler = Sampler::new(&trainer.config);
         Self {
+            good: Box::new(trainer.clone()),
             trainer,
             dataset,
             sampler,
             state: State::Going,
+            rows: PREVIEW_ROWS,
             pace: VecDeque::new(),
             reported: None,
             unreported: 0,
@@ -106,7 +132,20 @@ where
             is_new: true,
             advice: Advice::default(),
             best: None,
+            on_device: 1,
         }
+    }
+
+    /// Shares every step with `workers − 1` more threads.
+    ///
+    /// # Errors
+    /// When they cannot be started.
+    pub async fn recruit(&mut self, workers: usize, device: &A::Device) -> Result<(), String> {
+        let exchange = workers::start(workers, &self.trainer, &self.dataset, device).await?;
+        self.trainer.exchange = Some(Rc::new(exchange));
+        self.on_device = workers.div_ceil(workers::devices::<A>(device)) as u64;
+        *self.good = self.trainer.clone();
+        Ok(())
     }
 
     /// The event that says it has begun.
@@ -118,7 +157,27 @@ where
             images_a: self.dataset.train_a.len() as u32,
             images_b: self.dataset.train_b.len() as u32,
             parameters: config.generator_architecture().parameter_count(),
+            memory_bytes: self.memory(),
         }
+    }
+
+    /// Bytes that it takes on its device, about.
+    fn memory(&self) -> u64 {
+        memory::estimate(&self.trainer.config).saturating_mul(self.on_device)
+    }
+
+    /// A warning when the training is going to take more than the bytes that there are.
+    pub fn advice_on_memory(&self, budget: u64) -> Option<Event> {
+        let needed = self.memory();
+        (needed > budget).then(|| Event::Advice {
+            message: format!(
+                "This training takes about {} MB of memory and about {} MB are free: it may fail or become very slow. \
+                 Smaller pictures, narrower networks, a smaller batch_size (with accumulate for the same effect) or \
+                 checkpoint_activations need less.",
+                needed >> 20,
+                budget >> 20
+            ),
+        })
     }
 
     /// Whether there is a step to make.
@@ -169,10 +228,36 @@ where
 
     async fn end<H: Host>(&mut self, trouble: Option<String>, host: &H) {
         self.state = State::Ended;
+        // Lets the other workers go.
+        (self.trainer.exchange, self.good.exchange) = (None, None);
         if trouble.is_none() && self.is_kept(host) {
             self.checkpoint(host).await;
         }
         host.emit(Event::Stopped { step: self.trainer.step, trouble }.into());
+    }
+
+    /// Ends a training that has diverged, back at its last good state. That is not written down: what led to it may
+    /// be wrong already, and the last checkpoint is from before.
+    async fn give_up<H: Host>(&mut self, host: &H, device: &A::Device) {
+        let config = self.trainer.config.clone();
+        self.trainer = (*self.good).clone();
+        // It may have been given other previews since.
+        self.trainer.config = config;
+        let step = self.trainer.step;
+        let message = format!(
+            "A loss is no longer a number: the training has diverged. It is back at step {step}, where all was well. \
+             Go on from its last checkpoint with a lower learning rate."
+        );
+        host.emit(Event::Diverged { step }.into());
+        self.preview(host, device).await;
+        self.end(Some(message), host).await;
+    }
+
+    /// Changes the previews, and makes one.
+    pub async fn set_previews<H: Host>(&mut self, every: u64, rows: u32, host: &H, device: &A::Device) {
+        self.trainer.config.preview_every = every;
+        self.rows = rows.clamp(1, MOST_PREVIEW_ROWS);
+        self.preview(host, device).await;
     }
 
     /// One of its generators, for translating.
@@ -205,6 +290,10 @@ where
     }
 
     async fn checkpoint<H: Host>(&mut self, host: &H) {
+        // What is no number must not take the place of what is; the next report says so.
+        if self.trainer.is_finite().await == Ok(false) {
+            return;
+        }
         let before = Instant::now();
         let event = Event::Checkpoint { step: self.trainer.step, config: self.trainer.config.clone().into() };
         self.write(event, host).await;
@@ -246,7 +335,7 @@ where
         }
         quality.paired_ssim = held_out.is_paired.then_some(paired.map(|mean| mean as f32));
         let mean = quality.distance.iter().sum::<f32>() / 2.0;
-        let is_best = self.best.is_none_or(|best| mean < best);
+        let is_best = mean.is_finite() && self.best.is_none_or(|best| mean < best);
         let directions = [Direction::AtoB, Direction::BtoA];
         let mut buffers = Vec::new();
         if is_best {
@@ -297,15 +386,17 @@ where
         if std::mem::take(&mut self.is_new) {
             self.preview(host, device).await;
         }
-        let drawn = match self.sampler.draw(&self.dataset, self.trainer.step) {
-            Ok(drawn) => drawn,
+        let skipped = |file, reason| host.emit(Event::ImageSkipped { file, reason }.into());
+        let batches = match draw(&self.trainer, &mut self.sampler, &self.dataset, device, skipped) {
+            Ok(batches) => batches,
             Err(error) => return self.end(Some(error.to_string()), host).await,
         };
-        for (file, reason) in drawn.skipped {
-            host.emit(Event::ImageSkipped { file, reason }.into());
-        }
         let rate = self.trainer.learning_rate();
-        let losses = self.trainer.step(to_tensor(&drawn.a, device), to_tensor(&drawn.b, device));
+        let losses = self.trainer.step_over(batches);
+        if let Err(trouble) = self.trainer.settle().await {
+            self.trainer = (*self.good).clone();
+            return self.end(Some(trouble), host).await;
+        }
         self.unreported += 1;
         let config = &self.trainer.config;
         let every = |period: u64| period > 0 && self.trainer.step.is_multiple_of(period);
@@ -314,10 +405,13 @@ where
             (every(config.preview_every), every(config.checkpoint_every) || self.is_checkpoint_due(host));
         let due = self.reported.is_none_or(|last| last.elapsed().as_secs_f64() >= REPORT_SECONDS);
         // Losses that are no numbers end a training before it is written down over its last good state.
-        if (due || checkpoint || self.unreported >= REPORT_STEPS)
-            && let Err(trouble) = self.report(losses, rate, host).await
-        {
-            return self.end(Some(trouble), host).await;
+        let is_last = self.trainer.step >= self.trainer.config.steps;
+        if due || checkpoint || is_last || self.unreported >= REPORT_STEPS {
+            match self.report(losses, rate, host).await {
+                Ok(true) => {}
+                Ok(false) => return self.give_up(host, device).await,
+                Err(trouble) => return self.end(Some(trouble), host).await,
+            }
         }
         if preview {
             self.preview(host, device).await;
@@ -328,18 +422,19 @@ where
         if checkpoint {
             self.checkpoint(host).await;
         }
-        if self.trainer.step >= self.trainer.config.steps {
+        if is_last {
             self.end(None, host).await;
         }
     }
 
-    async fn report<H: Host>(&mut self, losses: StepLosses<Inner<A>>, rate: f64, host: &H) -> Result<(), String> {
+    /// Tells the losses; `false` when they, or what came of them, are no numbers any more.
+    async fn report<H: Host>(&mut self, losses: StepLosses<Inner<A>>, rate: f64, host: &H) -> Result<bool, String> {
         let losses = losses.read().await.map_err(|reason| format!("The device was lost: {reason}"))?;
-        if !losses.is_finite() {
-            return Err("A loss is no longer a number: the training has diverged. \
-                        Start again with a lower learning rate."
-                .into());
+        // The losses are those of the parameters before the step: both are looked at.
+        if !losses.is_finite() || !self.trainer.is_finite().await? {
+            return Ok(false);
         }
+        *self.good = self.trainer.clone();
         let now = Instant::now();
         self.pace.extend(std::iter::repeat_n(now, self.unreported));
         self.pace.drain(..self.pace.len().saturating_sub(50));
@@ -347,14 +442,14 @@ where
         let spanned = self.pace.iter().filter(|time| Some(*time) != self.pace.front()).count();
         (self.reported, self.unreported) = (Some(now), 0);
         let step = self.trainer.step;
-        let epoch = ((step - 1) / self.dataset.epoch_length().max(1)) as u32 + 1;
+        let images = (step - 1) * self.trainer.images_per_step();
+        let epoch = (images / self.dataset.epoch_length().max(1)) as u32 + 1;
         let steps_per_second = if seconds > 0.0 { (spanned as f64 / seconds) as f32 } else { 0.0 };
         host.emit(Event::Step { step, epoch, losses, learning_rate: rate, steps_per_second }.into());
-        let TrainConfig { lambda_a, domain_a, domain_b, .. } = &self.trainer.config;
-        if let Some(message) = self.advice.hear(&losses, *lambda_a, [domain_a, domain_b]) {
+        if let Some(message) = self.advice.hear(&losses, &self.trainer.config) {
             host.emit(Event::Advice { message }.into());
         }
-        Ok(())
+        Ok(true)
     }
 
     /// Real, translated and reconstructed pictures of the first test pairs (training ones where there are no others).
@@ -363,7 +458,7 @@ where
         let fixed = |test: &[crate::data::Source], train: &[crate::data::Source]| -> Vec<Picture> {
             let chosen = if test.is_empty() { train } else { test };
             let decoded = chosen.iter().filter_map(|source| source.picture().ok());
-            decoded.take(PREVIEW_ROWS).map(|picture| picture.resize(config.size, config.size)).collect()
+            decoded.take(self.rows as usize).map(|picture| picture.resize(config.size, config.size)).collect()
         };
         let generators = self.trainer.frozen_generators();
         let (mut cells, mut buffers) = (Vec::new(), Vec::new());
@@ -396,6 +491,36 @@ where
         }
         host.emit(Envelope::with(Event::Preview { step: self.trainer.step, cells }, buffers));
     }
+}
+
+/// The batches of a trainer's next step, each `[real_a, real_b]`; `skipped` is told the name of every image that
+/// cannot be used, and why.
+///
+/// # Errors
+/// When a pile has no image that can be used.
+pub(super) fn draw<A>(
+    trainer: &Trainer<A>,
+    sampler: &mut Sampler,
+    dataset: &UnpairedDataset,
+    device: &A::Device,
+    mut skipped: impl FnMut(String, String),
+) -> Result<Vec<[Tensor<Inner<A>, 4>; 2]>, DataError>
+where
+    A: AutodiffBackend + Kernels,
+    A::InnerBackend: Kernels,
+{
+    let mut batches = Vec::new();
+    for numbers in trainer.numbers() {
+        let (mut a, mut b) = (Vec::new(), Vec::new());
+        for number in numbers {
+            let drawn = sampler.draw(dataset, number)?;
+            drawn.skipped.into_iter().for_each(|(file, reason)| skipped(file, reason));
+            a.push(to_tensor(&drawn.a, device));
+            b.push(to_tensor(&drawn.b, device));
+        }
+        batches.push([Tensor::cat(a, 0), Tensor::cat(b, 0)]);
+    }
+    Ok(batches)
 }
 
 /// What is measured with: held-out pictures, and for each the real one that its translation should be, if there is one.
@@ -450,13 +575,13 @@ fn from_folder(_path: &str) -> Result<UnpairedDataset, String> {
     Err("A page cannot read folders by their path: drop the folders on it.".into())
 }
 
-fn to_tensor<B: Kernels>(picture: &Picture, device: &B::Device) -> Tensor<B, 4> {
+pub(super) fn to_tensor<B: Kernels>(picture: &Picture, device: &B::Device) -> Tensor<B, 4> {
     let shape = [1, 3, picture.height as usize, picture.width as usize];
     Tensor::from_data(TensorData::new(picture.to_planes(), shape), device)
 }
 
 /// `None` when the device is lost; the next step says so.
-async fn to_picture<B: Kernels>(image: Tensor<B, 4>) -> Option<Picture> {
+pub(super) async fn to_picture<B: Kernels>(image: Tensor<B, 4>) -> Option<Picture> {
     let [_, _, height, width] = image.dims();
     let data = image.into_data_async().await.ok()?;
     let values: Vec<f32> = data.iter::<f32>().collect();

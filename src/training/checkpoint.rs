@@ -11,7 +11,7 @@ use burn::tensor::backend::{AutodiffBackend, Backend};
 use burn::tensor::{Tensor, TensorData};
 
 use super::{Adam, Discriminators, Generators, Trainer, Window};
-use crate::config::TrainConfig;
+use crate::config::{Preprocess, TrainConfig};
 use crate::image_pool::ImagePool;
 use crate::kernels::Kernels;
 use crate::model::architecture::Parameter;
@@ -48,6 +48,30 @@ pub enum CheckpointError {
     /// Values could not be read from the device.
     #[error("The device was lost while the checkpoint was being written: {0}")]
     Device(String),
+}
+
+/// What a checkpoint says about itself, without a device: its configuration, and the steps made.
+///
+/// # Errors
+/// When the bytes are no checkpoint, or are damaged.
+pub fn describe(bytes: &[u8]) -> Result<(TrainConfig, u64), CheckpointError> {
+    said(&WeightFile::read(bytes)?)
+}
+
+fn said(file: &WeightFile) -> Result<(TrainConfig, u64), CheckpointError> {
+    if file.metadata.get(metadata::FORMAT).map(String::as_str) != Some(FORMAT) {
+        return Err(CheckpointError::NotACheckpoint);
+    }
+    let config = file.metadata.get(CONFIG).ok_or(CheckpointError::NotACheckpoint)?;
+    let config: TrainConfig =
+        serde_json::from_str(config).map_err(|error| CheckpointError::Config(error.to_string()))?;
+    config.check().map_err(CheckpointError::Config)?;
+    Ok((config, number(file, STEP)?))
+}
+
+fn number(file: &WeightFile, key: &str) -> Result<u64, CheckpointError> {
+    let text = file.metadata.get(key).ok_or(CheckpointError::NotACheckpoint)?;
+    text.parse().map_err(|error: std::num::ParseIntError| CheckpointError::Config(error.to_string()))
 }
 
 /// The networks' prefixes, in the order in which an optimiser visits its two.
@@ -145,12 +169,17 @@ async fn write_pool<B: Backend>(pool: &ImagePool<B>, name: &str) -> Result<Vec<N
 fn read_pool<B: Backend>(
     file: &mut WeightFile,
     name: &str,
-    size: usize,
+    config: &TrainConfig,
     device: &B::Device,
 ) -> Result<Vec<Tensor<B, 4>>, CheckpointError> {
-    let shape = [1, 3, size, size];
+    let size = config.size as usize;
     let mut images = Vec::new();
-    while file.tensor(&format!("{name}.{}", images.len())).is_some() {
+    while let Some(image) = file.tensor(&format!("{name}.{}", images.len())) {
+        let shape = match image.shape[..] {
+            // Without cropping, pictures have sizes of their own.
+            [1, 3, height, width] if config.preprocess == Preprocess::None => [1, 3, height, width],
+            _ => [1, 3, size, size],
+        };
         let values = take(file, &format!("{name}.{}", images.len()), &shape)?;
         images.push(Tensor::from_data(TensorData::new(values, shape), device));
     }
@@ -223,18 +252,11 @@ where
     /// before memory is taken for the networks.
     pub fn restore(bytes: &[u8], device: &A::Device) -> Result<Self, CheckpointError> {
         let mut file = WeightFile::read(bytes)?;
-        if file.metadata.get(metadata::FORMAT).map(String::as_str) != Some(FORMAT) {
-            return Err(CheckpointError::NotACheckpoint);
-        }
-        let said = |key: &str| file.metadata.get(key).ok_or(CheckpointError::NotACheckpoint);
-        let number = |key: &str| said(key)?.parse::<u64>().map_err(|error| CheckpointError::Config(error.to_string()));
-        let config: TrainConfig =
-            serde_json::from_str(said(CONFIG)?).map_err(|error| CheckpointError::Config(error.to_string()))?;
-        config.check().map_err(CheckpointError::Config)?;
-        let (step, generators_time, discriminators_time) =
-            (number(STEP)?, number(GENERATORS_TIME)?, number(DISCRIMINATORS_TIME)?);
+        let (config, step) = said(&file)?;
+        let (generators_time, discriminators_time) =
+            (number(&file, GENERATORS_TIME)?, number(&file, DISCRIMINATORS_TIME)?);
         let plateau = file.metadata.get(PLATEAU).map_or(Ok(Plateau::default()), |text| read_plateau(text))?;
-        let window_steps = if file.metadata.contains_key(WINDOW_STEPS) { number(WINDOW_STEPS)? } else { 0 };
+        let window_steps = if file.metadata.contains_key(WINDOW_STEPS) { number(&file, WINDOW_STEPS)? } else { 0 };
 
         let generator = config.generator_architecture().parameters();
         let discriminator = config.discriminator_architecture().parameters();
@@ -251,7 +273,6 @@ where
         let mut network = |prefix| load(config.discriminator(device), &discriminator, &mut file, prefix);
         let [of_a, of_b] = DISCRIMINATORS;
         let judges = Discriminators { a: network(of_a)?, b: network(of_b)? };
-        let size = config.size as usize;
         let mut trainer = Self::around(config, networks, judges);
         if let Some(average) = trainer.average.take() {
             let [to_b, to_a] = AVERAGE;
@@ -260,8 +281,8 @@ where
         }
         trainer.generators_adam = read_adam(&mut file, &generators, generators_time, device)?;
         trainer.discriminators_adam = read_adam(&mut file, &discriminators, discriminators_time, device)?;
-        trainer.pool_a.restore(read_pool(&mut file, "pool_a", size, device)?);
-        trainer.pool_b.restore(read_pool(&mut file, "pool_b", size, device)?);
+        trainer.pool_a.restore(read_pool(&mut file, "pool_a", &trainer.config, device)?);
+        trainer.pool_b.restore(read_pool(&mut file, "pool_b", &trainer.config, device)?);
         if window_steps > 0 {
             let sum = take(&mut file, WINDOW_SUM, &[1])?;
             trainer.window =

@@ -37,13 +37,15 @@ impl<B: Backend> Gradients<B> {
         Self(taker.taken)
     }
 
-    /// The sum with the gradients of another pass over the same parameters.
-    pub fn add(self, other: Self) -> Self {
-        let sum = |pair| match pair {
-            (Some(a), Some(b)) => Some(a + b),
-            (one, None) | (None, one) => one,
-        };
-        Self(self.0.into_iter().zip(other.0).map(sum).collect())
+    /// Adds the gradients of another pass over the same parameters; there may be none yet.
+    pub fn add(&mut self, other: Self) {
+        self.0.resize(self.0.len().max(other.0.len()), None);
+        for (sum, more) in self.0.iter_mut().zip(other.0) {
+            *sum = match (sum.take(), more) {
+                (Some(sum), Some(more)) => Some(sum + more),
+                (one, None) | (None, one) => one,
+            };
+        }
     }
 
     /// Every gradient times `factor`.

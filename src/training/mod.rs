@@ -5,6 +5,7 @@ pub mod checkpoint;
 mod ema;
 pub mod exchange;
 mod gradients;
+pub mod memory;
 mod networks;
 mod passes;
 pub mod trainer;

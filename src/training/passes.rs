@@ -9,7 +9,7 @@ use burn::tensor::backend::{AutodiffBackend, Backend};
 use super::{Discriminators, Generators, Gradients};
 use crate::config::TrainConfig;
 use crate::kernels::Kernels;
-use crate::loss;
+use crate::loss::{self, Adversary};
 use crate::model::{Dropout, Generator};
 
 /// What a pass of one batch gives.
@@ -35,21 +35,25 @@ struct Pictures<B: Backend> {
     identities: Option<[Tensor<B, 4>; 2]>,
 }
 
-/// Translation and identity share a forward pass: instance norm keeps the samples apart. Without
-/// an identity loss there is no second half.
-fn together<B: Backend>(config: &TrainConfig, real: &Tensor<B, 4>, own: &Tensor<B, 4>) -> Tensor<B, 4> {
+/// What a generator is to make fakes and identities of. Both share a forward pass where they have one size, since
+/// instance norm keeps the samples apart. Without an identity loss there is no second half.
+fn inputs<B: Backend>(config: &TrainConfig, real: &Tensor<B, 4>, own: &Tensor<B, 4>) -> Vec<Tensor<B, 4>> {
     if config.lambda_identity == 0.0 {
-        return real.clone();
+        vec![real.clone()]
+    } else if real.dims() == own.dims() {
+        vec![Tensor::cat(vec![real.clone(), own.clone()], 0)]
+    } else {
+        vec![real.clone(), own.clone()]
     }
-    Tensor::cat(vec![real.clone(), own.clone()], 0)
 }
 
-/// Fake and identity out of what a generator made of [`together`].
-fn apart<B: Backend>(both: &Tensor<B, 4>, batch: usize) -> (Tensor<B, 4>, Option<Tensor<B, 4>>) {
-    if both.dims()[0] == batch {
-        return (both.clone(), None);
+/// The fakes of a batch and the identities out of what a generator made of its [`inputs`].
+fn outputs<B: Backend>(made: &[Tensor<B, 4>], batch: usize) -> (Tensor<B, 4>, Option<Tensor<B, 4>>) {
+    let first = made[0].clone();
+    if first.dims()[0] == batch {
+        return (first, made.get(1).cloned());
     }
-    (both.clone().narrow(0, 0, batch), Some(both.clone().narrow(0, batch, batch)))
+    (first.clone().narrow(0, 0, batch), Some(first.narrow(0, batch, batch)))
 }
 
 /// The generators' pass: adversarial, cycle-consistency and identity terms, with the discriminators as they are.
@@ -59,6 +63,7 @@ fn apart<B: Backend>(both: &Tensor<B, 4>, batch: usize) -> (Tensor<B, 4>, Option
 pub fn generators<A>(
     config: &TrainConfig,
     generators: &Generators<A>,
+    adversary: Adversary,
     judges: &Discriminators<A>,
     reals: [&Tensor<A::InnerBackend, 4>; 2],
     number: u64,
@@ -68,34 +73,40 @@ where
     A::InnerBackend: Kernels,
 {
     if config.checkpoint_activations {
-        return generators_again(config, generators, judges, reals, number);
+        return generators_again(config, generators, adversary, judges, reals, number);
     }
-    let dropouts = dropouts(config, number);
     let batch = reals[0].dims()[0];
     let [real_a, real_b] = reals.map(|real| Tensor::<A, 4>::from_inner(real.clone()));
-    let [for_a, for_b, for_rec_a, for_rec_b] = dropouts;
-    let (fake_b, idt_b) = apart(&generators.ab.forward_with(together(config, &real_a, &real_b), for_b), batch);
-    let (fake_a, idt_a) = apart(&generators.ba.forward_with(together(config, &real_b, &real_a), for_a), batch);
-    let rec_a = generators.ba.forward_with(fake_b.clone(), for_rec_a);
-    let rec_b = generators.ab.forward_with(fake_a.clone(), for_rec_b);
+    let [for_a, for_b, for_rec_a, for_rec_b] = dropouts(config, number);
+    let translated = |generator: &Generator<A>, real: &Tensor<A, 4>, own: &Tensor<A, 4>, dropout: [_; 2]| {
+        let made = inputs(config, real, own).into_iter().zip(dropout);
+        let made: Vec<_> = made.map(|(input, dropout)| generator.forward_with(input, dropout)).collect();
+        outputs(&made, batch)
+    };
+    let (fake_b, idt_b) = translated(&generators.ab, &real_a, &real_b, for_b);
+    let (fake_a, idt_a) = translated(&generators.ba, &real_b, &real_a, for_a);
+    let rec_a = generators.ba.forward_with(fake_b.clone(), for_rec_a[0]);
+    let rec_b = generators.ab.forward_with(fake_a.clone(), for_rec_b[0]);
     let fakes = [&fake_a, &fake_b].map(|fake| fake.clone().inner());
     let identities = idt_a.zip(idt_b).map(|(a, b)| [a, b]);
     let pictures = Pictures { real_a, real_b, fake_a, fake_b, rec_a, rec_b, identities };
-    let (terms, total) = generator_terms(config, judges, pictures);
+    let (terms, total) = generator_terms(config, adversary, judges, pictures);
     Pass { terms, gradients: Gradients::take(generators, &mut total.backward()), fakes }
 }
 
-/// Dropout of the passes that give A's fakes and identities, B's, and the reconstructions of A and B.
-fn dropouts(config: &TrainConfig, number: u64) -> [Option<Dropout>; 4] {
-    ["dropout_a", "dropout_b", "dropout_rec_a", "dropout_rec_b"].map(|name| {
-        let dropout = Dropout { seed: config.seed, name, index: number };
-        config.dropout.then_some(dropout)
-    })
+/// Dropout of the passes that give A's fakes and identities (the second where the two are not made together), B's, and
+/// the reconstructions of A and B.
+fn dropouts(config: &TrainConfig, number: u64) -> [[Option<Dropout>; 2]; 4] {
+    let names =
+        [["dropout_a", "dropout_idt_a"], ["dropout_b", "dropout_idt_b"], ["dropout_rec_a", ""], ["dropout_rec_b", ""]];
+    let dropout = |name| config.dropout.then_some(Dropout { seed: config.seed, name, index: number });
+    names.map(|names| names.map(dropout))
 }
 
 /// The terms' values, and their sum in the graph.
 fn generator_terms<A>(
     config: &TrainConfig,
+    adversary: Adversary,
     judges: &Discriminators<A>,
     pictures: Pictures<A>,
 ) -> (Tensor<A::InnerBackend, 1>, Tensor<A, 1>)
@@ -112,8 +123,8 @@ where
         None => [Tensor::zeros([1], &real_a.device()), Tensor::zeros([1], &real_b.device())],
     };
     let terms = [
-        loss::adversarial(judges.b.forward(fake_b), 1.0),
-        loss::adversarial(judges.a.forward(fake_a), 1.0),
+        adversary.generator(&judges.b, fake_b, "generator_ab"),
+        adversary.generator(&judges.a, fake_a, "generator_ba"),
         loss::l1(rec_a, real_a) * lambda_a,
         loss::l1(rec_b, real_b) * lambda_b,
         identity_a,
@@ -130,6 +141,7 @@ where
 /// - reals and fakes: of A and B, `[N, 3, H, W]`
 pub fn discriminators<A>(
     judges: &Discriminators<A>,
+    adversary: Adversary,
     reals: [Tensor<A::InnerBackend, 4>; 2],
     fakes: [Tensor<A::InnerBackend, 4>; 2],
 ) -> Pass<A::InnerBackend>
@@ -137,20 +149,15 @@ where
     A: AutodiffBackend + Kernels,
     A::InnerBackend: Kernels,
 {
-    let seen = fakes.clone();
-    let mut terms = [(&judges.a, 0), (&judges.b, 1)].map(|(judge, index)| {
-        let (real, fake) = (reals[index].clone(), fakes[index].clone());
-        let batch = real.dims()[0];
-        // Real and fake share a forward pass.
-        let map = judge.forward(Tensor::from_inner(Tensor::cat(vec![real, fake], 0)));
-        let of_real = loss::adversarial(map.clone().narrow(0, 0, batch), 1.0);
-        let of_fake = loss::adversarial(map.narrow(0, batch, batch), 0.0);
-        (of_real + of_fake) * 0.5
-    });
-    let values = terms.iter().map(|term: &Tensor<A, 1>| term.clone().inner()).collect();
-    let [of_a, of_b] = &mut terms;
-    let mut found = (of_a.clone() + of_b.clone()).backward();
-    Pass { terms: Tensor::cat(values, 0), gradients: Gradients::take(judges, &mut found), fakes: seen }
+    let ([real_a, real_b], [fake_a, fake_b]) = (reals, fakes.clone());
+    let terms = [
+        adversary.discriminator(&judges.a, real_a, fake_a, "discriminator_a"),
+        adversary.discriminator(&judges.b, real_b, fake_b, "discriminator_b"),
+    ];
+    let values = terms.iter().map(|term| term.clone().inner()).collect();
+    let [of_a, of_b] = terms;
+    let mut found = (of_a + of_b).backward();
+    Pass { terms: Tensor::cat(values, 0), gradients: Gradients::take(judges, &mut found), fakes }
 }
 
 /// The same as [`generators`] to the last bit, with less memory and about a third more time: of each of the four
@@ -162,6 +169,7 @@ where
 fn generators_again<A>(
     config: &TrainConfig,
     generators: &Generators<A>,
+    adversary: Adversary,
     judges: &Discriminators<A>,
     [real_a, real_b]: [&Tensor<A::InnerBackend, 4>; 2],
     number: u64,
@@ -173,50 +181,60 @@ where
     let batch = real_a.dims()[0];
     let frozen = generators.valid();
     let [for_a, for_b, for_rec_a, for_rec_b] = dropouts(config, number);
-    let both_b = Trace::forward(&frozen.ab, together(config, real_a, real_b), for_b);
-    let both_a = Trace::forward(&frozen.ba, together(config, real_b, real_a), for_a);
-    let (fake_b, _) = apart(&both_b.output, batch);
-    let (fake_a, _) = apart(&both_a.output, batch);
-    let rec_a = Trace::forward(&frozen.ba, fake_b.clone(), for_rec_a);
-    let rec_b = Trace::forward(&frozen.ab, fake_a.clone(), for_rec_b);
+    let traced = |generator: &Generator<A::InnerBackend>, real, own, dropout: [_; 2]| {
+        let inputs = inputs(config, real, own).into_iter().zip(dropout);
+        inputs.map(|(input, dropout)| Trace::forward(generator, input, dropout)).collect::<Vec<_>>()
+    };
+    let (of_b, of_a) = (traced(&frozen.ab, real_a, real_b, for_b), traced(&frozen.ba, real_b, real_a, for_a));
+    let fake = |traces: &[Trace<A::InnerBackend>]| traces[0].output.clone().narrow(0, 0, batch);
+    let (fake_b, fake_a) = (fake(&of_b), fake(&of_a));
+    let rec_a = Trace::forward(&frozen.ba, fake_b.clone(), for_rec_a[0]);
+    let rec_b = Trace::forward(&frozen.ab, fake_a.clone(), for_rec_b[0]);
 
     // The losses see the pictures as if they came from nowhere.
-    let leaves = [&both_a, &both_b, &rec_a, &rec_b];
-    let leaves = leaves.map(|trace| Tensor::<A, 4>::from_inner(trace.output.clone()).require_grad());
-    let [leaf_a, leaf_b, of_rec_a, of_rec_b] = &leaves;
-    let (fake_a_leaf, idt_a) = apart(leaf_a, batch);
-    let (fake_b_leaf, idt_b) = apart(leaf_b, batch);
+    let leaf = |trace: &Trace<A::InnerBackend>| Tensor::<A, 4>::from_inner(trace.output.clone()).require_grad();
+    let [leaves_b, leaves_a] = [&of_b, &of_a].map(|traces| traces.iter().map(leaf).collect::<Vec<_>>());
+    let (leaf_rec_a, leaf_rec_b) = (leaf(&rec_a), leaf(&rec_b));
+    let (leaf_fake_a, idt_a) = outputs(&leaves_a, batch);
+    let (leaf_fake_b, idt_b) = outputs(&leaves_b, batch);
     let pictures = Pictures {
         real_a: Tensor::from_inner(real_a.clone()),
         real_b: Tensor::from_inner(real_b.clone()),
-        fake_a: fake_a_leaf,
-        fake_b: fake_b_leaf,
-        rec_a: of_rec_a.clone(),
-        rec_b: of_rec_b.clone(),
+        fake_a: leaf_fake_a,
+        fake_b: leaf_fake_b,
+        rec_a: leaf_rec_a.clone(),
+        rec_b: leaf_rec_b.clone(),
         identities: idt_a.zip(idt_b).map(|(a, b)| [a, b]),
     };
-    let (terms, total) = generator_terms(config, judges, pictures);
+    let (terms, total) = generator_terms(config, adversary, judges, pictures);
     let mut found = total.backward();
-    let [to_both_a, to_both_b, to_rec_a, to_rec_b] = leaves.map(|leaf| {
-        let shape = leaf.dims();
-        leaf.grad_remove(&mut found).unwrap_or_else(|| Tensor::zeros(shape, &leaf.device()))
-    });
+    let mut grad = |leaf: Tensor<A, 4>| {
+        let zeros = || Tensor::zeros(leaf.dims(), &leaf.device());
+        leaf.grad_remove(&mut found).unwrap_or_else(zeros)
+    };
 
-    let (of_ab, to_fake_a) = rec_b.backward(&generators.ab, to_rec_b, true);
-    let (of_ba, to_fake_b) = rec_a.backward(&generators.ba, to_rec_a, true);
-    let (more_ab, _) = both_b.backward(&generators.ab, with_first(to_both_b, to_fake_b), false);
-    let (more_ba, _) = both_a.backward(&generators.ba, with_first(to_both_a, to_fake_a), false);
-    let mut gradients = of_ab.add(more_ab).0;
-    gradients.extend(of_ba.add(more_ba).0);
-    Pass { terms, gradients: Gradients(gradients), fakes: [fake_a, fake_b] }
+    let (mut of_ab, to_fake_a) = rec_b.backward(&generators.ab, grad(leaf_rec_b), true);
+    let (mut of_ba, to_fake_b) = rec_a.backward(&generators.ba, grad(leaf_rec_a), true);
+    let parts = [
+        (&generators.ab, &mut of_ab, of_b, leaves_b, to_fake_b),
+        (&generators.ba, &mut of_ba, of_a, leaves_a, to_fake_a),
+    ];
+    for (generator, sum, traces, leaves, mut to_fake) in parts {
+        for (trace, leaf) in traces.into_iter().zip(leaves) {
+            let (more, _) = trace.backward(generator, with_first(grad(leaf), to_fake.take()), false);
+            sum.add(more);
+        }
+    }
+    of_ab.0.extend(of_ba.0);
+    Pass { terms, gradients: of_ab, fakes: [fake_a, fake_b] }
 }
 
-/// The gradient of [`together`]'s picture with what came back to its first half added.
-fn with_first<B: Backend>(both: Tensor<B, 4>, first: Option<Tensor<B, 4>>) -> Tensor<B, 4> {
-    let Some(first) = first else { return both };
-    let ([all, ..], [batch, ..]) = (both.dims(), first.dims());
-    let sum = both.clone().narrow(0, 0, batch) + first;
-    if all == batch { sum } else { Tensor::cat(vec![sum, both.narrow(0, batch, all - batch)], 0) }
+/// The gradient of a generator's output, with what came back to the fakes in it, its first samples, added.
+fn with_first<B: Backend>(made: Tensor<B, 4>, fakes: Option<Tensor<B, 4>>) -> Tensor<B, 4> {
+    let Some(fakes) = fakes else { return made };
+    let ([all, ..], [batch, ..]) = (made.dims(), fakes.dims());
+    let sum = made.clone().narrow(0, 0, batch) + fakes;
+    if all == batch { sum } else { Tensor::cat(vec![sum, made.narrow(0, batch, all - batch)], 0) }
 }
 
 /// The parts of a generator that are computed again one at a time: all before the residual blocks, each of them, and
@@ -226,7 +244,7 @@ fn segments<B: Kernels>(generator: &Generator<B>) -> Vec<Range<usize>> {
     let (first, blocks) = (resnet.encoder().len(), resnet.blocks().len());
     let last = first + blocks;
     let blocks = (first..last).map(|stage| stage..stage + 1);
-    std::iter::once(0..first).chain(blocks).chain([last..generator.stages()]).collect()
+    std::iter::once(0..first).chain(blocks).chain(std::iter::once(last..generator.stages())).collect()
 }
 
 /// A forward pass that can be gone through backwards without a graph.
@@ -259,7 +277,7 @@ impl<B: Kernels> Trace<B> {
     {
         let dropout = self.dropout;
         let mut grad = Some(output_grad);
-        let mut all: Option<Gradients<B>> = None;
+        let mut all = Gradients(Vec::new());
         for (index, (segment, input)) in segments(generator).into_iter().zip(self.inputs).enumerate().rev() {
             let Some(output_grad) = grad.take() else { break };
             let input = Tensor::<A, 4>::from_inner(input).set_require_grad(index > 0 || wants_input);
@@ -267,12 +285,8 @@ impl<B: Kernels> Trace<B> {
             // The gradient of this sum by the output is exactly `output_grad`.
             let mut found = (output * Tensor::from_inner(output_grad)).sum().backward();
             grad = input.grad_remove(&mut found);
-            let part = Gradients::take(generator, &mut found);
-            all = Some(match all {
-                Some(all) => all.add(part),
-                None => part,
-            });
+            all.add(Gradients::take(generator, &mut found));
         }
-        (all.unwrap_or_else(|| Gradients(Vec::new())), grad)
+        (all, grad)
     }
 }

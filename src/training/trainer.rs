@@ -1,5 +1,6 @@
 //! One training step, as the official `CycleGANModel.optimize_parameters` does it.
 
+use std::ops::Range;
 use std::rc::Rc;
 
 use burn::module::{AutodiffModule, Module};
@@ -11,6 +12,7 @@ use super::{Adam, Gradients, ema, passes};
 use crate::config::{LrPolicy, TrainConfig};
 use crate::image_pool::ImagePool;
 use crate::kernels::Kernels;
+use crate::loss::Adversary;
 use crate::model::{Generator, PatchDiscriminator, parameters};
 use crate::protocol::Losses;
 use crate::schedule::{self, Plateau};
@@ -202,9 +204,13 @@ where
         for [real_a, real_b] in batches {
             let number = first;
             first += self.of_all_workers(&real_a);
-            let pass = passes::generators(&self.config, &self.generators, &judges, [&real_a, &real_b], number);
+            // Random decisions about a picture are the same whichever worker it falls to.
+            let own = number + self.rank() * real_a.dims()[0] as u64;
+            let adversary = Adversary::new(&self.config, own);
+            let reals = [&real_a, &real_b];
+            let pass = passes::generators(&self.config, &self.generators, adversary, &judges, reals, own);
             generators.add(pass.terms, pass.gradients);
-            seen.push(([real_a, real_b], pass.fakes, number));
+            seen.push((adversary, [real_a, real_b], pass.fakes, number));
         }
         let (generator_terms, gradients) = self.agreed(generators);
         self.generators = self.generators_adam.step(self.generators.clone(), gradients, rate, beta1);
@@ -214,9 +220,9 @@ where
         }
 
         let mut discriminators = Mean::default();
-        for (reals, [fake_a, fake_b], number) in seen {
-            let fakes = [self.from_pool(Domain::A, fake_a, number), self.from_pool(Domain::B, fake_b, number)];
-            let pass = passes::discriminators(&self.discriminators, reals, fakes);
+        for (adversary, reals, [fake_a, fake_b], number) in seen {
+            let fakes = [self.pooled(Domain::A, fake_a, number), self.pooled(Domain::B, fake_b, number)];
+            let pass = passes::discriminators(&self.discriminators, adversary, reals, fakes);
             discriminators.add(pass.terms, pass.gradients);
         }
         let (discriminator_terms, gradients) = self.agreed(discriminators);
@@ -251,6 +257,41 @@ where
         Ok(())
     }
 
+    /// Images of each domain that a step takes, over all workers.
+    pub fn images_per_step(&self) -> u64 {
+        let workers = self.exchange.as_ref().map_or(1, |exchange| exchange.workers()) as u64;
+        u64::from(self.config.batch_size) * u64::from(self.config.accumulate) * workers
+    }
+
+    /// Which images the next step is made of, batch by batch: running numbers for [`crate::data::Sampler::draw`]. The
+    /// workers' shares of a batch follow each other, so that together they draw what one worker with the joined
+    /// batch would.
+    pub fn numbers(&self) -> impl Iterator<Item = Range<u64>> + use<A> {
+        let rank = self.rank();
+        let (batch, passes) = (u64::from(self.config.batch_size), u64::from(self.config.accumulate));
+        let (first, joined) = (self.step * self.images_per_step(), self.images_per_step() / passes);
+        (0..passes).map(move |pass| {
+            let start = first + pass * joined + rank * batch;
+            start..start + batch
+        })
+    }
+
+    /// Whether every parameter is a number: one read-back.
+    ///
+    /// # Errors
+    /// When the device is lost.
+    pub async fn is_finite(&self) -> Result<bool, String> {
+        let parameters = [parameters::collect(&self.generators), parameters::collect(&self.discriminators)];
+        // A sum of finite numbers of any sensible size is finite, and nothing else is.
+        let sums = parameters.into_iter().flatten().map(|parameter| parameter.inner().sum()).collect();
+        let data = Tensor::cat(sums, 0).into_data_async().await.map_err(|error| format!("{error:?}"))?;
+        Ok(data.iter::<f32>().all(f32::is_finite))
+    }
+
+    fn rank(&self) -> u64 {
+        self.exchange.as_ref().map_or(0, |exchange| exchange.rank()) as u64
+    }
+
     /// Images of one domain in a batch of every worker together.
     fn of_all_workers(&self, batch: &Tensor<A::InnerBackend, 4>) -> u64 {
         let workers = self.exchange.as_ref().map_or(1, |exchange| exchange.workers());
@@ -270,12 +311,7 @@ where
     }
 
     /// The fakes that a discriminator is to see. Every worker's pool holds the fakes of all.
-    fn from_pool(
-        &mut self,
-        domain: Domain,
-        fakes: Tensor<A::InnerBackend, 4>,
-        first: u64,
-    ) -> Tensor<A::InnerBackend, 4> {
+    fn pooled(&mut self, domain: Domain, fakes: Tensor<A::InnerBackend, 4>, first: u64) -> Tensor<A::InnerBackend, 4> {
         let seed = self.config.seed;
         let pool = match domain {
             Domain::A => &mut self.pool_a,
@@ -323,7 +359,10 @@ impl<B: Backend> Mean<B> {
     fn add(&mut self, terms: Tensor<B, 1>, gradients: Gradients<B>) {
         self.passes += 1;
         self.sum = Some(match self.sum.take() {
-            Some((sum, all)) => (sum + terms, all.add(gradients)),
+            Some((sum, mut all)) => {
+                all.add(gradients);
+                (sum + terms, all)
+            }
             None => (terms, gradients),
         });
     }

@@ -3,6 +3,8 @@
 //! `tests/reference/golden.py` writes the fixtures. Tolerances: f32 forward within 1e-4 absolute,
 //! gradients within 1e-3 of a tensor's norm; PyTorch's own f32 run is within 5e-6 and 2.4e-6.
 
+mod steps;
+
 use std::collections::HashMap;
 use std::path::Path;
 

@@ -3,4 +3,5 @@
 mod golden;
 mod kernels;
 mod networks;
+mod optimisation;
 mod resume;

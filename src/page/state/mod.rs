@@ -16,7 +16,7 @@ use super::{
     models::{Model, Origin, Status},
     training::{Message as Train, Training},
 };
-use crate::protocol::{BackendName, Command, Direction, Envelope, TrainData};
+use crate::protocol::{BackendName, Command, Direction, Envelope, Intervals, TrainData};
 
 pub use messages::{Effect, LiveMessage, Message};
 pub use results::KEPT_BYTES;
@@ -235,7 +235,7 @@ impl State {
     fn train(&mut self, message: Train, effects: &mut Vec<Effect>) {
         match message {
             Train::Start => {
-                if let Err(problem) = self.training.config.check() {
+                if let Some(problem) = self.training.problem().filter(|_| !self.training.phase.is_active()) {
                     self.training.fail(problem);
                 } else if !self.training.phase.is_active() {
                     self.wake_worker(effects);
@@ -250,7 +250,11 @@ impl State {
                     effects.push(Effect::Send(match self.training.imported.take() {
                         Some(imported) => {
                             let checkpoint = Rc::unwrap_or_clone(imported.bytes);
-                            let command = Command::ResumeTraining { steps: Some(config.steps), data };
+                            let command = Command::ResumeTraining {
+                                steps: Some(config.steps),
+                                intervals: Intervals::default(),
+                                data,
+                            };
                             Envelope::with(command, std::iter::once(checkpoint).chain(buffers).collect())
                         }
                         None => Envelope::with(Command::Train { config: config.into(), data }, buffers),
@@ -267,10 +271,38 @@ impl State {
             }
             Train::GoOn => {
                 if !self.training.phase.is_active() && self.training.go_on() {
-                    self.wake_worker(effects);
-                    self.forget_trained();
-                    effects.push(Effect::Send(Command::ResumeKept.into()));
+                    self.resume_kept(None, effects);
                 }
+            }
+            Train::GoOnSlower => {
+                if !self.training.phase.is_active()
+                    && let Some(rate) = self.training.go_on_slower()
+                {
+                    self.resume_kept(Some(rate), effects);
+                }
+            }
+            Train::Previews { every, rows } => {
+                self.training.update(Train::Previews { every, rows });
+                if self.training.phase.is_active() && self.training.has_networks() {
+                    self.send_previews(effects);
+                }
+            }
+            Train::Inspect(look) => {
+                if self.training.has_networks() {
+                    effects.extend(self.training.inspector.look(look).map(Effect::Send));
+                }
+            }
+            Train::LoadSettings { file, bytes } => {
+                if self.training.phase.is_active() {
+                    self.tell(["Stop the training first, then give ", &file, " again."].concat(), true);
+                } else {
+                    let command = Command::ReadSettings { file };
+                    effects.push(Effect::Send(Envelope::with(command, vec![bytes])));
+                }
+            }
+            Train::SaveSettings => {
+                let config = Box::new(self.training.config.clone());
+                effects.push(Effect::Send(Command::WriteSettings { config }.into()));
             }
             Train::Import { file, bytes } => {
                 if let Err(trouble) = self.training.import(file, bytes) {
@@ -289,6 +321,17 @@ impl State {
             }
             message => self.training.update(message),
         }
+    }
+
+    fn resume_kept(&mut self, learning_rate: Option<f64>, effects: &mut Vec<Effect>) {
+        self.wake_worker(effects);
+        self.forget_trained();
+        effects.push(Effect::Send(Command::ResumeKept { learning_rate }.into()));
+    }
+
+    pub(super) fn send_previews(&self, effects: &mut Vec<Effect>) {
+        let (every, rows) = (self.training.config.preview_every, self.training.preview_rows);
+        effects.push(Effect::Send(Command::SetPreviews { every, rows }.into()));
     }
 }
 

@@ -10,6 +10,7 @@ use crate::{
 mod kept;
 mod live;
 mod queue;
+mod watch;
 
 fn listed(id: &str, reverse: &str, samples: &[&str]) -> Listed {
     Listed {
@@ -331,7 +332,14 @@ fn training_starts_ends_and_lends_its_generators() {
     let data = TrainData::Zip { name: "emoji.zip".into() };
     let effects = state.update(Message::Train(Train::Gathered(Ok((data, vec![vec![1]])))));
     assert!(matches!(commands(&effects)[..], [Command::Train { .. }]));
-    state.update(event(Event::TrainingStarted { step: 0, steps: 10, images_a: 1, images_b: 1, parameters: 1 }));
+    state.update(event(Event::TrainingStarted {
+        step: 0,
+        steps: 10,
+        images_a: 1,
+        images_b: 1,
+        parameters: 1,
+        memory_bytes: 1,
+    }));
     let effects = state.update(Message::Train(Train::Use(Direction::BtoA)));
     assert_eq!(effects, []);
     assert_eq!(state.place, Place::Translate);

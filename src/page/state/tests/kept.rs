@@ -1,7 +1,11 @@
 //! The training that survives: a worker that dies, a tab that closes, a file that goes elsewhere.
 
 use super::*;
-use crate::{config::TrainConfig, page::training::Message as Train, protocol::KeptTraining};
+use crate::{
+    config::TrainConfig,
+    page::training::Message as Train,
+    protocol::{Intervals, KeptTraining},
+};
 
 fn kept(step: u64) -> Message {
     let config = TrainConfig { domain_a: "cat".into(), ..TrainConfig::preset("quick").expect("it exists") };
@@ -9,7 +13,7 @@ fn kept(step: u64) -> Message {
 }
 
 fn started(step: u64) -> Message {
-    event(Event::TrainingStarted { step, steps: 600, images_a: 1, images_b: 1, parameters: 1 })
+    event(Event::TrainingStarted { step, steps: 600, images_a: 1, images_b: 1, parameters: 1, memory_bytes: 1 })
 }
 
 fn ready() -> Message {
@@ -23,7 +27,7 @@ fn what_an_earlier_visit_left_is_gone_on_with_or_deleted() {
     assert!(state.update(kept(340)).is_empty());
     assert_eq!(state.training.phase, Phase::Idle);
     let effects = state.update(Message::Train(Train::GoOn));
-    assert_eq!(commands(&effects), [&Command::ResumeKept]);
+    assert_eq!(commands(&effects), [&Command::ResumeKept { learning_rate: None }]);
     assert_eq!((&state.training.phase, state.training.domains()[0]), (&Phase::Starting, "cat"));
     assert!(state.update(Message::Train(Train::GoOn)).is_empty(), "once is enough");
     state.update(started(340));
@@ -42,7 +46,7 @@ fn a_training_whose_device_is_lost_goes_on_from_what_is_kept_but_not_twice_from_
     let lost = || event(Event::DeviceLost { reason: String::new() });
     state.update(lost());
     assert!(matches!(state.training.phase, Phase::Ended { .. }));
-    assert_eq!(commands(&state.update(kept(20))), [&Command::ResumeKept]);
+    assert_eq!(commands(&state.update(kept(20))), [&Command::ResumeKept { learning_rate: None }]);
     state.update(ready());
     state.update(started(20));
     state.update(lost());
@@ -52,7 +56,7 @@ fn a_training_whose_device_is_lost_goes_on_from_what_is_kept_but_not_twice_from_
     state.update(started(20));
     state.update(kept(40));
     state.update(lost());
-    assert_eq!(commands(&state.update(kept(40))), [&Command::ResumeKept]);
+    assert_eq!(commands(&state.update(kept(40))), [&Command::ResumeKept { learning_rate: None }]);
 }
 
 #[test]
@@ -79,7 +83,10 @@ fn a_checkpoint_file_is_gone_on_with_on_the_chosen_pictures() {
     assert!(state.notices.last().is_some_and(|notice| notice.text.starts_with("Stop the training first")));
     let data = TrainData::Zip { name: "emoji.zip".into() };
     let effects = state.update(Message::Train(Train::Gathered(Ok((data.clone(), vec![vec![7]])))));
-    let expected = Envelope::with(Command::ResumeTraining { steps: Some(900), data }, vec![bytes, vec![7]]);
+    let expected = Envelope::with(
+        Command::ResumeTraining { steps: Some(900), intervals: Intervals::default(), data },
+        vec![bytes, vec![7]],
+    );
     assert_eq!(effects, [Effect::Send(expected)]);
     assert_eq!(state.training.imported, None);
 }

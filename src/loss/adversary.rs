@@ -1,0 +1,75 @@
+//! What the discriminators see in one pass, and what they and the generators make of it.
+
+use burn::tensor::Tensor;
+use burn::tensor::backend::{AutodiffBackend, Backend};
+
+use super::{between, diff_augment, discriminator, generator, gradient_penalty, shares};
+use crate::config::{GanMode, TrainConfig};
+use crate::kernels::Kernels;
+use crate::model::PatchDiscriminator;
+
+/// The adversarial side of one pass of a training.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Adversary {
+    mode: GanMode,
+    lambda_gp: f32,
+    diff_augment: bool,
+    seed: u64,
+    index: u64,
+}
+
+impl Adversary {
+    /// The adversary of pass number `index`: all its random decisions are functions of that and of the seed.
+    pub fn new(config: &TrainConfig, index: u64) -> Self {
+        let &TrainConfig { gan_mode: mode, lambda_gp, diff_augment, seed, .. } = config;
+        Self { mode, lambda_gp, diff_augment, seed, index }
+    }
+
+    /// The pictures as a discriminator is to see them. `name` keeps the random decisions of two looks apart.
+    fn seen<B: Backend>(&self, pictures: Tensor<B, 4>, name: &str) -> Tensor<B, 4> {
+        if self.diff_augment { diff_augment::apply(pictures, self.seed, name, self.index) } else { pictures }
+    }
+
+    /// The adversarial loss of the generator called `name`, whose pictures `fake` this judge looks at.
+    ///
+    /// # Shapes
+    /// - fake: `[N, C, H, W]`; output: `[1]`
+    pub fn generator<B: Kernels>(&self, judge: &PatchDiscriminator<B>, fake: Tensor<B, 4>, name: &str) -> Tensor<B, 1> {
+        generator(self.mode, judge.forward(self.seen(fake, &format!("diff_augment_{name}"))))
+    }
+
+    /// The loss of the discriminator called `name`: how wrong it is about real and generated pictures and, in the mode
+    /// `wgangp`, the gradient penalty between them. The penalty is halved like the rest, so its weight relative to
+    /// them is the one of Gulrajani et al. 2017.
+    ///
+    /// # Shapes
+    /// - real, fake: `[N, C, H, W]`; output: `[1]`
+    pub fn discriminator<A>(
+        &self,
+        judge: &PatchDiscriminator<A>,
+        real: Tensor<A::InnerBackend, 4>,
+        fake: Tensor<A::InnerBackend, 4>,
+        name: &str,
+    ) -> Tensor<A, 1>
+    where
+        A: AutodiffBackend + Kernels,
+        A::InnerBackend: Kernels,
+    {
+        let batch = real.dims()[0];
+        let real = self.seen(real, &format!("diff_augment_{name}_real"));
+        let fake = self.seen(fake, &format!("diff_augment_{name}_fake"));
+        let [of_real, of_fake] = if real.dims() == fake.dims() {
+            // Both in one pass: instance norm keeps the samples apart.
+            let map = judge.forward(Tensor::from_inner(Tensor::cat(vec![real.clone(), fake.clone()], 0)));
+            [0, batch].map(|start| map.clone().narrow(0, start, batch))
+        } else {
+            [&real, &fake].map(|pictures| judge.forward(Tensor::from_inner(pictures.clone())))
+        };
+        let error = discriminator(self.mode, of_real, of_fake);
+        if self.mode != GanMode::Wgangp || self.lambda_gp == 0.0 {
+            return error;
+        }
+        let shares = shares(self.seed, &format!("gradient_penalty_{name}"), self.index, batch);
+        error + gradient_penalty(judge, between(real, fake, &shares), self.lambda_gp) * 0.5
+    }
+}

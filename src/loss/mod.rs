@@ -1,0 +1,66 @@
+//! The loss terms of CycleGAN (Zhu et al. 2017, equations 1–3 and section 5.2), with the official choice of
+//! adversarial losses (`GANLoss` and `cal_gradient_penalty` in
+//! <https://github.com/junyanz/pytorch-CycleGAN-and-pix2pix/blob/master/models/networks.py>). All are means over
+//! every element, as `torch.nn.MSELoss`, `BCEWithLogitsLoss` and `L1Loss` take them.
+
+mod adversary;
+#[cfg(test)]
+mod derivatives;
+pub mod diff_augment;
+mod penalty;
+
+use burn::tensor::Tensor;
+use burn::tensor::activation::{log_sigmoid, relu};
+use burn::tensor::backend::Backend;
+
+use crate::config::GanMode;
+
+pub use adversary::Adversary;
+pub use penalty::{between, gradient_penalty, shares};
+
+/// What a generator is to make small: how far a discriminator is from taking its pictures for real ones.
+///
+/// # Shapes
+/// - of_fake: the discriminator's map of generated pictures, `[N, 1, H', W']`; output: `[1]`
+pub fn generator<B: Backend>(mode: GanMode, of_fake: Tensor<B, 4>) -> Tensor<B, 1> {
+    match mode {
+        GanMode::Lsgan => squared_distance(of_fake, 1.0),
+        GanMode::Vanilla => log_sigmoid(of_fake).mean().neg(),
+        GanMode::Wgangp | GanMode::Hinge => of_fake.mean().neg(),
+    }
+}
+
+/// What a discriminator is to make small: half the sum of its errors on real and on generated pictures (official
+/// `backward_D_basic`). The gradient penalty of `wgangp` is [`gradient_penalty`].
+///
+/// - `lsgan`: squared distance from 1 and from 0 (Mao et al. 2017, <https://arxiv.org/abs/1611.04076>)
+/// - `vanilla`: cross-entropy on logits (Goodfellow et al. 2014, <https://arxiv.org/abs/1406.2661>; the generator's
+///   is the non-saturating one of section 3)
+/// - `wgangp`: −D(real) and D(fake) (Gulrajani et al. 2017, <https://arxiv.org/abs/1704.00028>, equation 3)
+/// - `hinge`: what is missing to D(real) ≥ 1 and D(fake) ≤ −1 (Lim and Ye 2017, <https://arxiv.org/abs/1705.02894>)
+///
+/// # Shapes
+/// - of_real, of_fake: maps, `[N, 1, H', W']`; output: `[1]`
+pub fn discriminator<B: Backend>(mode: GanMode, of_real: Tensor<B, 4>, of_fake: Tensor<B, 4>) -> Tensor<B, 1> {
+    let [of_real, of_fake] = match mode {
+        GanMode::Lsgan => [squared_distance(of_real, 1.0), squared_distance(of_fake, 0.0)],
+        // log σ is computed without overflow for logits of any size.
+        GanMode::Vanilla => [log_sigmoid(of_real), log_sigmoid(of_fake.neg())].map(|log| log.mean().neg()),
+        GanMode::Wgangp => [of_real.mean().neg(), of_fake.mean()],
+        GanMode::Hinge => [of_real.neg(), of_fake].map(|wrong| relu(wrong + 1.0).mean()),
+    };
+    (of_real + of_fake) * 0.5
+}
+
+fn squared_distance<B: Backend>(map: Tensor<B, 4>, target: f32) -> Tensor<B, 1> {
+    let distance = map - target;
+    (distance.clone() * distance).mean()
+}
+
+/// Mean absolute difference, of cycle-consistency and identity losses.
+///
+/// # Shapes
+/// - both `[N, C, H, W]`; output: `[1]`
+pub fn l1<B: Backend>(output: Tensor<B, 4>, target: Tensor<B, 4>) -> Tensor<B, 1> {
+    (output - target).abs().mean()
+}

@@ -1,0 +1,87 @@
+//! How much memory a training takes, known before it starts.
+
+use crate::config::TrainConfig;
+use crate::model::architecture::{Architecture, PatchStyle};
+
+/// Bytes of a value.
+const VALUE: f64 = 4.0;
+/// Values of a picture's pixel.
+const CHANNELS: f64 = 3.0;
+
+/// Bytes that a training holds at its worst moment, within a quarter on the processor: parameters, gradients, Adam's
+/// moments, the moving average, the image pools, and the maps that a backward pass of the generators needs.
+pub fn estimate(config: &TrainConfig) -> u64 {
+    let (generator, discriminator) = (config.generator_architecture(), config.discriminator_architecture());
+    let pixels = f64::from(config.size) * f64::from(config.size);
+    let batch = f64::from(config.batch_size);
+    let generators = 2.0 * generator.parameter_count() as f64;
+    let discriminators = 2.0 * discriminator.parameter_count() as f64;
+    // Parameters and two moments each, once as they are and once as they were last seen to be good.
+    let mut values = 2.0 * 3.0 * (generators + discriminators);
+    // The generators' gradients, and the new parameters beside the old ones.
+    values += 2.0 * generators;
+    if config.accumulate > 1 {
+        values += generators;
+    }
+    if config.ema > 0.0 {
+        values += 2.0 * generators;
+    }
+    values += 2.0 * f64::from(config.pool_size) * CHANNELS * pixels;
+    // The reals and fakes of all passes wait for the discriminators.
+    values += f64::from(config.accumulate) * batch * 4.0 * CHANNELS * pixels;
+    values += batch * maps(config, generator, discriminator) * pixels;
+    (values * VALUE) as u64
+}
+
+/// Values for every pixel of the training images that the generators' pass holds for a batch of one.
+fn maps(config: &TrainConfig, generator: Architecture, discriminator: Architecture) -> f64 {
+    // Translation and identity, then the way back: of two generators.
+    let together = if config.lambda_identity == 0.0 { 1.0 } else { 2.0 };
+    let samples = 2.0 * (together + 1.0);
+    let judged = 2.0 * kept(discriminator);
+    if config.checkpoint_activations {
+        let (between, largest) = segments(generator);
+        // Between the segments everything, within them one at a time, or else the discriminators.
+        return samples * between + judged.max(together * largest);
+    }
+    samples * kept(generator) + judged
+}
+
+/// Values a pixel that a backward pass needs of a network's forward pass: of every layer what its convolution reads and
+/// what its norm reads.
+fn kept(architecture: Architecture) -> f64 {
+    match architecture {
+        Architecture::Resnet { ngf, n_blocks, style, .. } => {
+            // Stem and decoder 2 maps of the full size each, the layers between them half and a quarter of that, and a
+            // block 4 maps of a quarter, twice as many where it is separable.
+            let block = if style.separable { 2.0 } else { 1.0 };
+            ngf as f64 * (2.0 + 1.0 + 0.5 + block * n_blocks as f64 + 1.0 + 2.0) + 2.0 * CHANNELS
+        }
+        Architecture::Unet { ngf, halvings, .. } => {
+            // Of a level 2 maps on the way down, the same joined with what comes up (3), and what comes out above (2).
+            let size = |level: usize| ngf as f64 * (1 << (level.max(1) - 1).min(3)) as f64 * 0.25f64.powi(level as i32);
+            let level = |level: usize| 5.0 * size(level) + if level > 1 { 2.0 * size(level - 1) } else { 0.0 };
+            (1..=halvings).map(level).sum::<f64>() + 2.0 * CHANNELS
+        }
+        Architecture::Patch { ndf, style: PatchStyle { pixel: true, .. }, .. } => 6.0 * ndf as f64,
+        Architecture::Patch { ndf, n_layers, .. } => {
+            let layer = |layer: usize| {
+                let side = 0.5f64.powi(layer.min(n_layers - 1) as i32 + 1);
+                2.0 * ndf as f64 * (1 << layer.min(3)) as f64 * side * side
+            };
+            (0..=n_layers).map(layer).sum()
+        }
+    }
+}
+
+/// The same for the inputs of the segments that are computed again, and for the largest of them.
+fn segments(architecture: Architecture) -> (f64, f64) {
+    match architecture {
+        Architecture::Resnet { ngf, n_blocks, .. } => {
+            let width = ngf as f64;
+            (width * (n_blocks as f64 + 1.0) / 4.0 + 2.0 * CHANNELS, width * 3.5)
+        }
+        // One segment, of which the input is kept.
+        whole => (CHANNELS, kept(whole)),
+    }
+}
