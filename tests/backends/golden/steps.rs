@@ -112,8 +112,8 @@ where
         ..TrainConfig::default()
     };
     let mut trainer = Trainer::<A>::new(options, device);
-    trainer.generators.ab = generator("generator_ab.", device);
-    trainer.generators.ba = generator("generator_ba.", device);
+    trainer.generators.ab = generator("generator_ab.", device).into();
+    trainer.generators.ba = generator("generator_ba.", device).into();
     trainer.discriminators.a = discriminator("discriminator_a.", device);
     trainer.discriminators.b = discriminator("discriminator_b.", device);
     let inputs = golden("inputs.safetensors");
