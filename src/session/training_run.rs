@@ -133,7 +133,7 @@ where
         let exchange = workers::start(workers, &self.trainer, &self.dataset, device).await?;
         self.trainer.exchange = Some(Rc::new(exchange));
         self.on_device = workers.div_ceil(workers::devices::<A>(device)) as u64;
-        self.good = Box::new(self.trainer.clone());
+        *self.good = self.trainer.clone();
         Ok(())
     }
 
@@ -396,7 +396,7 @@ where
                 self.trainer.step
             ));
         }
-        self.good = Box::new(self.trainer.clone());
+        *self.good = self.trainer.clone();
         let now = Instant::now();
         self.pace.extend(std::iter::repeat_n(now, self.unreported));
         self.pace.drain(..self.pace.len().saturating_sub(50));

@@ -214,9 +214,10 @@ where
             let number = first;
             first += self.of_all_workers(&real_a);
             let adversary = Adversary::new(&self.config, number + self.rank() * real_a.dims()[0] as u64);
-            let pass = passes::generators(&self.config, &self.generators, adversary, &judges, [&real_a, &real_b]);
+            let (pass, fakes) =
+                passes::generators(&self.config, &self.generators, adversary, &judges, [&real_a, &real_b]);
             generators.add(pass.terms, pass.gradients);
-            seen.push((adversary, [real_a, real_b], pass.fakes, number));
+            seen.push((adversary, [real_a, real_b], fakes, number));
         }
         let (generator_terms, gradients) = self.agreed(generators);
         self.generators = self.generators_adam.step(self.generators.clone(), gradients, rate, beta1);
@@ -227,7 +228,7 @@ where
 
         let mut discriminators = Mean::default();
         for (adversary, reals, [fake_a, fake_b], number) in seen {
-            let fakes = [self.from_pool(Domain::A, fake_a, number), self.from_pool(Domain::B, fake_b, number)];
+            let fakes = [self.pooled(Domain::A, fake_a, number), self.pooled(Domain::B, fake_b, number)];
             let pass = passes::discriminators(&self.discriminators, adversary, reals, fakes);
             discriminators.add(pass.terms, pass.gradients);
         }
@@ -317,12 +318,7 @@ where
     }
 
     /// The fakes that a discriminator is to see. Every worker's pool holds the fakes of all.
-    fn from_pool(
-        &mut self,
-        domain: Domain,
-        fakes: Tensor<A::InnerBackend, 4>,
-        first: u64,
-    ) -> Tensor<A::InnerBackend, 4> {
+    fn pooled(&mut self, domain: Domain, fakes: Tensor<A::InnerBackend, 4>, first: u64) -> Tensor<A::InnerBackend, 4> {
         let seed = self.config.seed;
         let pool = match domain {
             Domain::A => &mut self.pool_a,
