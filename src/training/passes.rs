@@ -19,9 +19,10 @@ pub struct Pass<B: Backend> {
     pub terms: Tensor<B, 1>,
     /// The gradients of both networks.
     pub gradients: Gradients<B>,
-    /// The fakes, of domain A and of B.
-    pub fakes: [Tensor<B, 4>; 2],
 }
+
+/// Pictures of domain A and of B.
+type Both<B> = [Tensor<B, 4>; 2];
 
 /// The pictures that the generators' losses are about.
 struct Pictures<B: Backend> {
@@ -56,7 +57,8 @@ fn outputs<B: Backend>(made: &[Tensor<B, 4>], batch: usize) -> (Tensor<B, 4>, Op
     (first.clone().narrow(0, 0, batch), Some(first.narrow(0, batch, batch)))
 }
 
-/// The generators' pass: adversarial, cycle-consistency and identity terms, with the discriminators as they are.
+/// The generators' pass: adversarial, cycle-consistency and identity terms, with the discriminators as they are; and
+/// the fakes that it made.
 ///
 /// # Shapes
 /// - reals: of A and B, `[N, 3, H, W]`; `number` is the first one's, which tells random decisions apart
@@ -67,7 +69,7 @@ pub fn generators<A>(
     judges: &Discriminators<A>,
     reals: [&Tensor<A::InnerBackend, 4>; 2],
     number: u64,
-) -> Pass<A::InnerBackend>
+) -> (Pass<A::InnerBackend>, Both<A::InnerBackend>)
 where
     A: AutodiffBackend + Kernels,
     A::InnerBackend: Kernels,
@@ -91,7 +93,7 @@ where
     let identities = idt_a.zip(idt_b).map(|(a, b)| [a, b]);
     let pictures = Pictures { real_a, real_b, fake_a, fake_b, rec_a, rec_b, identities };
     let (terms, total) = generator_terms(config, adversary, judges, pictures);
-    Pass { terms, gradients: Gradients::take(generators, &mut total.backward()), fakes }
+    (Pass { terms, gradients: Gradients::take(generators, &mut total.backward()) }, fakes)
 }
 
 /// Dropout of the passes that give A's fakes and identities (the second where the two are not made together), B's, and
@@ -142,14 +144,14 @@ where
 pub fn discriminators<A>(
     judges: &Discriminators<A>,
     adversary: Adversary,
-    reals: [Tensor<A::InnerBackend, 4>; 2],
-    fakes: [Tensor<A::InnerBackend, 4>; 2],
+    reals: Both<A::InnerBackend>,
+    fakes: Both<A::InnerBackend>,
 ) -> Pass<A::InnerBackend>
 where
     A: AutodiffBackend + Kernels,
     A::InnerBackend: Kernels,
 {
-    let ([real_a, real_b], [fake_a, fake_b]) = (reals, fakes.clone());
+    let ([real_a, real_b], [fake_a, fake_b]) = (reals, fakes);
     let terms = [
         adversary.discriminator(&judges.a, real_a, fake_a, "discriminator_a"),
         adversary.discriminator(&judges.b, real_b, fake_b, "discriminator_b"),
@@ -157,11 +159,12 @@ where
     let values = terms.iter().map(|term| term.clone().inner()).collect();
     let [of_a, of_b] = terms;
     let mut found = (of_a + of_b).backward();
-    Pass { terms: Tensor::cat(values, 0), gradients: Gradients::take(judges, &mut found), fakes }
+    Pass { terms: Tensor::cat(values, 0), gradients: Gradients::take(judges, &mut found) }
 }
 
-/// The same as [`generators`] to the last bit, with less memory and about a third more time: of each of the four
-/// forward passes only the inputs of its [`segments`] are kept, and the backward pass computes one segment at a time again.
+/// The same as [`generators`] (to the last bit where the pictures of both domains have one size) with less memory and
+/// one more forward pass: of each pass only the inputs of its [`segments`] are kept, and on the way back one segment at
+/// a time is computed again.
 ///
 /// The chain rule is written out here, segment by segment, because burn-autodiff 0.21 cannot do it inside of its own
 /// backward pass: `GraphMutexClient::backward` (`runtime/graph.rs`) holds the graph's lock while the steps run, and a
@@ -173,7 +176,7 @@ fn generators_again<A>(
     judges: &Discriminators<A>,
     [real_a, real_b]: [&Tensor<A::InnerBackend, 4>; 2],
     number: u64,
-) -> Pass<A::InnerBackend>
+) -> (Pass<A::InnerBackend>, Both<A::InnerBackend>)
 where
     A: AutodiffBackend + Kernels,
     A::InnerBackend: Kernels,
@@ -226,7 +229,7 @@ where
         }
     }
     of_ab.0.extend(of_ba.0);
-    Pass { terms, gradients: of_ab, fakes: [fake_a, fake_b] }
+    (Pass { terms, gradients: of_ab }, [fake_a, fake_b])
 }
 
 /// The gradient of a generator's output, with what came back to the fakes in it, its first samples, added.

@@ -208,9 +208,9 @@ where
             let own = number + self.rank() * real_a.dims()[0] as u64;
             let adversary = Adversary::new(&self.config, own);
             let reals = [&real_a, &real_b];
-            let pass = passes::generators(&self.config, &self.generators, adversary, &judges, reals, own);
+            let (pass, fakes) = passes::generators(&self.config, &self.generators, adversary, &judges, reals, own);
             generators.add(pass.terms, pass.gradients);
-            seen.push((adversary, [real_a, real_b], pass.fakes, number));
+            seen.push((adversary, [real_a, real_b], fakes, number));
         }
         let (generator_terms, gradients) = self.agreed(generators);
         self.generators = self.generators_adam.step(self.generators.clone(), gradients, rate, beta1);
