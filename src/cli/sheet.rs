@@ -7,7 +7,7 @@ const GAP: u32 = 4;
 
 /// Pictures in columns; the rows are broken into `groups` side by side.
 pub struct Rows {
-    /// One list of pictures a column, all of one length and size.
+    /// One list of pictures a column, all of one length; smaller pictures stand in the corner of their place.
     pub columns: Vec<Vec<Picture>>,
     /// Groups of columns next to each other.
     pub groups: usize,

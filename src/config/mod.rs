@@ -14,6 +14,9 @@ pub use error::ConfigError;
 use options::options;
 pub use options::{Changes, Field, Kind, TOGETHER};
 
+/// The smallest training size, in pixels.
+const SMALLEST_SIZE: u32 = 32;
+
 // One list for the fields, the flags of the command line and the keys of a TOML file (`options.rs`). Fields stand
 // below their group's heading; their documentation is the help that people read.
 options! {
@@ -100,7 +103,7 @@ pub struct TrainConfig {
     pub pool_size: u32,
 
     "Optimisation":
-    /// Images of each domain in one pass.
+    /// Images of each domain in one pass; 1 without cropping (`preprocess` none).
     pub batch_size: u32,
     /// Passes whose gradients are added up before the parameters change.
     pub accumulate: u32,
@@ -285,6 +288,22 @@ impl TrainConfig {
         }
     }
 
+    /// What the sides of a training image have to be multiples of: the generator halves them so often.
+    pub fn multiple(&self) -> u32 {
+        match self.net_g {
+            NetG::Unet128 => 128,
+            NetG::Unet256 => 256,
+            NetG::Resnet | NetG::MobileResnet => 4,
+        }
+    }
+
+    /// The shortest side that both networks can work on, in pixels; at most `size` where [`check`](Self::check) is content.
+    pub fn smallest_side(&self) -> u32 {
+        // Three pixels behind the last halving leave one of the discriminator's map.
+        let judged = self.patch_layers().map_or(1, |layers| 3 << layers.min(16));
+        judged.max(SMALLEST_SIZE).next_multiple_of(self.multiple())
+    }
+
     /// Side of the map that a discriminator makes of a training image; 0 when the image is too small.
     fn discriminator_map(&self) -> u32 {
         // A PatchGAN halves as often as it has layers and then takes two 4×4 convolutions with pad 1.
@@ -297,10 +316,11 @@ impl TrainConfig {
         if let Some((name, _)) = positive.iter().find(|(_, value)| *value == 0 || *value > 512) {
             return Err(format!("{name} must be between 1 and 512."));
         }
-        if self.size < 32 || self.size > 1024 || !self.size.is_multiple_of(4) {
+        if self.size < SMALLEST_SIZE || self.size > 1024 || !self.size.is_multiple_of(4) {
             return Err(format!("The training size must be a multiple of 4 between 32 and 1024, not {}.", self.size));
         }
-        if self.load_size < self.size || self.load_size > 4096 {
+        let is_scaled = matches!(self.preprocess, Preprocess::ResizeAndCrop | Preprocess::ScaleWidthAndCrop);
+        if is_scaled && (self.load_size < self.size || self.load_size > 4096) {
             return Err(format!(
                 "load_size must be between the training size {} and 4096, not {}.",
                 self.size, self.load_size
@@ -345,11 +365,7 @@ impl TrainConfig {
         if matches!(self.lr_policy, LrPolicy::Step | LrPolicy::Plateau) && self.lr_decay_steps == 0 {
             return Err("lr_decay_steps must be at least 1.".into());
         }
-        let multiple = match self.net_g {
-            NetG::Unet128 => 128,
-            NetG::Unet256 => 256,
-            NetG::Resnet | NetG::MobileResnet => 4,
-        };
+        let multiple = self.multiple();
         if !self.size.is_multiple_of(multiple) {
             return Err(format!(
                 "{} needs a training size that is a multiple of {multiple}, not {}.",
@@ -392,5 +408,22 @@ mod tests {
         assert!(config(256, 200).check().is_err());
         assert!(config(16, 16).check().is_err());
         assert!(config(32, 32).check().is_ok());
+        let uncut = TrainConfig { preprocess: Preprocess::None, ..config(256, 0) };
+        assert_eq!(uncut.check(), Ok(()), "load_size means nothing without scaling");
+    }
+
+    #[test]
+    fn the_networks_say_what_sides_they_can_work_on() {
+        let config = |net_g, n_layers| TrainConfig { net_g, n_layers, ..TrainConfig::default() };
+        assert_eq!((config(NetG::Resnet, 3).multiple(), config(NetG::Resnet, 3).smallest_side()), (4, 32));
+        assert_eq!(config(NetG::Resnet, 5).smallest_side(), 96);
+        assert_eq!(config(NetG::MobileResnet, 6).smallest_side(), 192);
+        assert_eq!((config(NetG::Unet128, 3).multiple(), config(NetG::Unet128, 3).smallest_side()), (128, 128));
+        assert_eq!((config(NetG::Unet256, 3).multiple(), config(NetG::Unet256, 3).smallest_side()), (256, 256));
+        for n_layers in 1..8 {
+            let one =
+                TrainConfig { size: config(NetG::Resnet, n_layers).smallest_side(), ..config(NetG::Resnet, n_layers) };
+            assert!(one.discriminator_map() >= 1, "{n_layers}");
+        }
     }
 }

@@ -6,11 +6,13 @@ mod archive;
 mod error;
 mod folder;
 mod names;
+mod recipe;
 mod sampler;
 mod source;
 
 pub use archive::pack;
 pub use error::DataError;
+pub use recipe::Recipe;
 pub use sampler::{Drawn, Sampler};
 pub use source::{MAX_FILE_BYTES, Source};
 

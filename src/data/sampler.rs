@@ -1,171 +1,230 @@
-//! What a training step sees: two pictures, resized, cropped and mirrored at random.
+//! What a training step sees: a picture of each domain, prepared as its [`Recipe`] says.
 //!
-//! Every decision is a function of (seed, step), so a resumed training draws what an unbroken one would.
+//! Every decision is a function of (seed, index), so a resumed training draws what an unbroken one would, and it makes
+//! no difference that natively threads draw ahead of the training.
 
-use std::borrow::Cow;
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rand::RngExt;
 use rand_pcg::Pcg64;
 
-use super::{DataError, Source, UnpairedDataset};
+use super::{DataError, Recipe, Source, UnpairedDataset};
 use crate::config::TrainConfig;
 use crate::image::Picture;
+use crate::platform::ahead::Ahead;
 use crate::random;
 
 /// Decoded and resized pictures are kept up to this many bytes (of RGBA8), over both piles.
 const CACHE_BYTES: usize = 256 << 20;
 
-/// One step's pictures.
+/// Pictures are drawn ahead up to this many bytes, over both piles, ...
+const AHEAD_BYTES: usize = 64 << 20;
+
+/// ... and at most so many of each domain.
+const MAX_AHEAD: usize = 64;
+
+/// The pictures at one index.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Drawn {
-    /// Of domain A, `size`×`size`.
+    /// Of domain A; `size`×`size`, or without crops of any size that suits the networks.
     pub a: Picture,
-    /// Of domain B, `size`×`size`.
+    /// Of domain B, likewise.
     pub b: Picture,
     /// Images met for the first time that cannot be used: name and reason.
     pub skipped: Vec<(String, String)>,
 }
 
 /// Draws the pictures of each step, much as the official code does: a pile's images are met in a
-/// random order, a new one each time round, A's and B's independent of each other. Each image is
-/// resized to a square of `load_size`, cropped at random to `size` and mirrored half of the time.
-#[derive(Clone, Debug)]
+/// random order, a new one each time round, A's and B's independent of each other, and each is
+/// cropped, mirrored and augmented at random. Natively threads of its own read, decode and prepare what is drawn next.
 pub struct Sampler {
+    seed: u64,
     recipe: Recipe,
-    a: Pile,
-    b: Pile,
-    /// Bytes that the caches may still take.
     room: usize,
+    running: Option<Running>,
+    /// Images that were told of, by pile and name.
+    told: HashSet<(&'static str, String)>,
 }
 
-#[derive(Clone, Copy, Debug)]
-struct Recipe {
-    seed: u64,
-    load_size: u32,
-    size: u32,
-    flip: bool,
+/// A data set that is being drawn from.
+struct Running {
+    piles: Arc<[Pile; 2]>,
+    ahead: Ahead<Result<[Found; 2], DataError>>,
 }
 
 impl Sampler {
-    /// A sampler with the seed, sizes and mirroring of a training.
+    /// A sampler with the seed and the recipe of a training.
     pub fn new(config: &TrainConfig) -> Self {
-        let TrainConfig { seed, load_size, size, flip, .. } = *config;
-        let recipe = Recipe { seed, load_size: load_size.max(size), size, flip };
-        Self { recipe, a: Pile::new("A"), b: Pile::new("B"), room: CACHE_BYTES }
+        let recipe = Recipe::new(config);
+        Self { seed: config.seed, recipe, room: CACHE_BYTES, running: None, told: HashSet::new() }
     }
 
-    /// The pictures of a step, counted from 0. An image that cannot be used is named once in
-    /// [`Drawn::skipped`], and the next one in order takes its turn.
+    /// The pictures at an index, counted from 0: one of each domain; a step takes as many as its batches hold. An
+    /// image that cannot be used is named once in [`Drawn::skipped`], and the next one in order takes its turn.
+    ///
+    /// Cheapest with rising indices, which is what is prepared for; a data set with other names starts anew.
     ///
     /// # Errors
     /// When a pile has no image that can be used.
-    pub fn draw(&mut self, dataset: &UnpairedDataset, step: u64) -> Result<Drawn, DataError> {
+    pub fn draw(&mut self, dataset: &UnpairedDataset, index: u64) -> Result<Drawn, DataError> {
+        let (seed, recipe, room) = (self.seed, self.recipe, self.room);
+        let running = match &mut self.running {
+            Some(running) if running.is_of(dataset) => running,
+            other => other.insert(Running::start(seed, recipe, room, dataset)),
+        };
+        let [a, b] = running.ahead.take(index)?;
         let mut skipped = Vec::new();
-        let a = self.a.draw(&dataset.train_a, self.recipe, step, &mut self.room, &mut skipped)?;
-        let b = self.b.draw(&dataset.train_b, self.recipe, step, &mut self.room, &mut skipped)?;
-        Ok(Drawn { a, b, skipped })
+        for (pile, broken) in [(running.piles[0].name, a.broken), (running.piles[1].name, b.broken)] {
+            let new = broken.into_iter().filter(|(name, _)| self.told.insert((pile, name.clone())));
+            skipped.extend(new);
+        }
+        Ok(Drawn { a: a.picture, b: b.picture, skipped })
     }
 }
 
-/// What is remembered of one pile; all of it can be found out again.
-#[derive(Clone, Debug)]
+impl Running {
+    fn start(seed: u64, recipe: Recipe, room: usize, dataset: &UnpairedDataset) -> Self {
+        let room = Arc::new(AtomicUsize::new(room));
+        let pile = |name, sources: &[Source]| Pile::new(name, seed, recipe, sources.to_vec(), Arc::clone(&room));
+        let piles = Arc::new([pile("A", &dataset.train_a), pile("B", &dataset.train_b)]);
+        let depth = (AHEAD_BYTES / (2 * recipe.largest())).clamp(2, MAX_AHEAD);
+        let drawn_from = Arc::clone(&piles);
+        let draw = move |index| Ok([drawn_from[0].draw(index)?, drawn_from[1].draw(index)?]);
+        Self { piles, ahead: Ahead::new(depth, draw) }
+    }
+
+    fn is_of(&self, dataset: &UnpairedDataset) -> bool {
+        let sides = self.piles.iter().zip([&dataset.train_a, &dataset.train_b]);
+        let same = |pile: &Pile, sources: &[Source]| {
+            pile.sources.len() == sources.len()
+                && pile.sources.iter().zip(sources).all(|(one, other)| one.name == other.name)
+        };
+        sides.into_iter().all(|(pile, sources)| same(pile, sources))
+    }
+}
+
+/// What was drawn from one pile.
+#[derive(Debug, PartialEq)]
+struct Found {
+    picture: Picture,
+    /// The images before it in turn that cannot be used: name and reason.
+    broken: Vec<(String, String)>,
+}
+
+/// One pile. Any thread may draw from it, at any index.
 struct Pile {
     name: &'static str,
-    /// The time round that `order` is for.
-    round: Option<u64>,
-    order: Vec<usize>,
-    broken: HashSet<usize>,
-    cache: HashMap<usize, Picture>,
+    seed: u64,
+    recipe: Recipe,
+    sources: Vec<Source>,
+    known: Mutex<Known>,
+    /// Bytes that the caches of both piles may still take.
+    room: Arc<AtomicUsize>,
+}
+
+/// What is remembered of a pile; all of it can be found out again.
+#[derive(Default)]
+struct Known {
+    /// The orders of the times round that are being drawn from.
+    orders: BTreeMap<u64, Arc<[usize]>>,
+    broken: HashMap<usize, String>,
+    cache: HashMap<usize, Arc<Picture>>,
 }
 
 impl Pile {
-    fn new(name: &'static str) -> Self {
-        Self { name, round: None, order: Vec::new(), broken: HashSet::new(), cache: HashMap::new() }
+    fn new(name: &'static str, seed: u64, recipe: Recipe, sources: Vec<Source>, room: Arc<AtomicUsize>) -> Self {
+        Self { name, seed, recipe, sources, known: Mutex::default(), room }
     }
 
-    fn draw(
-        &mut self,
-        sources: &[Source],
-        recipe: Recipe,
-        step: u64,
-        room: &mut usize,
-        skipped: &mut Vec<(String, String)>,
-    ) -> Result<Picture, DataError> {
-        let count = sources.len();
+    fn draw(&self, index: u64) -> Result<Found, DataError> {
+        let count = self.sources.len();
         if count == 0 {
             return Err(DataError::EmptyPile { pile: self.name });
         }
-        self.shuffle(recipe.seed, step / count as u64, count);
-        let start = (step % count as u64) as usize;
-        let stream = self.stream(recipe.seed, "augment", step);
+        let order = self.order(index / count as u64);
+        let start = (index % count as u64) as usize;
+        let mut broken = Vec::new();
         for turn in 0..count {
-            let index = self.order[(start + turn) % count];
-            if self.broken.contains(&index) {
-                continue;
-            }
-            match self.loaded(&sources[index], index, recipe.load_size, room) {
-                Ok(picture) => return Ok(augment(&picture, recipe, stream)),
-                Err(error) => {
-                    self.broken.insert(index);
-                    skipped.push((sources[index].name.clone(), error.to_string()));
+            let at = order[(start + turn) % count];
+            match self.loaded(at) {
+                Ok(picture) => {
+                    let picture = self.recipe.augment(&picture, self.stream("augment", index));
+                    return Ok(Found { picture, broken });
                 }
+                Err(reason) => broken.push((self.sources[at].name.clone(), reason)),
             }
         }
-        let reason = sources[0].picture().err().map_or_else(String::new, |error| error.to_string());
-        Err(DataError::NoReadableImage { pile: self.name, file: sources[0].name.clone(), reason })
+        let file = self.sources[0].name.clone();
+        let reason = broken.into_iter().find(|(name, _)| *name == file).map_or_else(String::new, |(_, reason)| reason);
+        Err(DataError::NoReadableImage { pile: self.name, file, reason })
     }
 
-    /// The image at its load size, from the cache where it is there. Once full the cache stays as it
-    /// is: in random rounds through a pile no image is asked for sooner than any other.
-    fn loaded(
-        &mut self,
-        source: &Source,
-        index: usize,
-        load_size: u32,
-        room: &mut usize,
-    ) -> Result<Cow<'_, Picture>, DataError> {
-        // Two look-ups, since a reference out of the first would borrow the map for good.
-        if self.cache.contains_key(&index) {
-            return Ok(Cow::Borrowed(&self.cache[&index]));
+    /// The image before anything random happens to it, from the cache where it is there; or why it cannot be used.
+    /// Once full the cache stays as it is: in random rounds through a pile no image is asked for sooner than any other.
+    fn loaded(&self, at: usize) -> Result<Arc<Picture>, String> {
+        {
+            let known = self.known();
+            if let Some(picture) = known.cache.get(&at) {
+                return Ok(Arc::clone(picture));
+            }
+            if let Some(reason) = known.broken.get(&at) {
+                return Err(reason.clone());
+            }
         }
-        let picture = source.picture()?.resize(load_size, load_size);
-        if picture.pixels.len() > *room {
-            return Ok(Cow::Owned(picture));
+        // Without the lock, so that other threads can do the same with other images.
+        let picture = match self.sources[at].picture() {
+            Ok(picture) => Arc::new(self.recipe.load(picture)),
+            Err(error) => {
+                let reason = error.to_string();
+                self.known().broken.insert(at, reason.clone());
+                return Err(reason);
+            }
+        };
+        let bytes = picture.pixels.len();
+        let mut known = self.known();
+        if !known.cache.contains_key(&at)
+            && self.room.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |room| room.checked_sub(bytes)).is_ok()
+        {
+            known.cache.insert(at, Arc::clone(&picture));
         }
-        *room -= picture.pixels.len();
-        Ok(Cow::Borrowed(self.cache.entry(index).or_insert(picture)))
+        Ok(picture)
     }
 
     /// The order in which the images are met the `round`th time round (Fisher–Yates).
-    fn shuffle(&mut self, seed: u64, round: u64, count: usize) {
-        if self.round == Some(round) && self.order.len() == count {
-            return;
+    fn order(&self, round: u64) -> Arc<[usize]> {
+        if let Some(order) = self.known().orders.get(&round) {
+            return Arc::clone(order);
         }
-        let mut stream = self.stream(seed, "order", round);
-        self.order = (0..count).collect();
-        for last in (1..count).rev() {
-            self.order.swap(last, stream.random_range(0..=last));
+        let mut stream = self.stream("order", round);
+        let mut order: Vec<usize> = (0..self.sources.len()).collect();
+        for last in (1..order.len()).rev() {
+            order.swap(last, stream.random_range(0..=last));
         }
-        self.round = Some(round);
+        let order: Arc<[usize]> = order.into();
+        let mut known = self.known();
+        // Who draws ahead is at most a round ahead, unless the pile is so small that orders cost nothing.
+        known.orders.retain(|other, _| other.abs_diff(round) <= 1);
+        known.orders.insert(round, Arc::clone(&order));
+        order
     }
 
     /// A random stream of this pile's own.
-    fn stream(&self, seed: u64, purpose: &str, index: u64) -> Pcg64 {
-        random::stream(seed, &format!("{purpose}_{}", self.name), index)
+    fn stream(&self, purpose: &str, index: u64) -> Pcg64 {
+        random::stream(self.seed, &format!("{purpose}_{}", self.name), index)
     }
-}
 
-fn augment(picture: &Picture, recipe: Recipe, mut stream: Pcg64) -> Picture {
-    let spare = recipe.load_size - recipe.size;
-    let (x, y) = (stream.random_range(0..=spare), stream.random_range(0..=spare));
-    let crop = picture.crop(x, y, recipe.size, recipe.size);
-    if recipe.flip && stream.random::<bool>() { crop.flip_horizontal() } else { crop }
+    /// Nothing is decoded under the lock, so a panic leaves all of it true.
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Preprocess;
 
     /// A pile of `count` pictures of 8×8, each of one level that no other has, darker on the left.
     fn pile(count: u8, base: u8) -> Vec<(String, Vec<u8>)> {
@@ -266,6 +325,69 @@ mod tests {
         for step in 0..9 {
             assert_eq!(with.draw(&dataset, step), without.draw(&dataset, step));
         }
-        assert_eq!(without.room, 44, "one picture of 256 bytes fitted");
+        let room =
+            |sampler: &Sampler| sampler.running.as_ref().map(|running| running.piles[0].room.load(Ordering::Relaxed));
+        assert_eq!(room(&without), Some(44), "one picture of 256 bytes fitted");
+        assert_eq!(room(&with), Some(CACHE_BYTES - 6 * 256), "all fitted");
+    }
+
+    /// As the sampler of a page draws: one after the other, and each only when it is asked for.
+    fn one_by_one(config: &TrainConfig, dataset: &UnpairedDataset, index: u64) -> [Found; 2] {
+        let room = Arc::new(AtomicUsize::new(0));
+        let recipe = Recipe::new(config);
+        [("A", &dataset.train_a), ("B", &dataset.train_b)].map(|(name, sources)| {
+            let pile = Pile::new(name, config.seed, recipe, sources.clone(), Arc::clone(&room));
+            pile.draw(index).expect("there are images")
+        })
+    }
+
+    #[test]
+    fn what_threads_draw_ahead_is_what_would_be_drawn_one_by_one() {
+        let mut a = pile(9, 0);
+        a[4].1.truncate(30);
+        a[7].1.clear();
+        let dataset = UnpairedDataset::from_piles(a, pile(2, 50)).expect("two piles");
+        let config = TrainConfig { rotate: 20.0, colour_jitter: 0.3, ..config(12, 8, true) };
+        let mut sampler = Sampler::new(&config);
+        let mut told = HashSet::new();
+        for index in 0..100 {
+            let drawn = sampler.draw(&dataset, index).expect("seven images are left");
+            let [a, b] = one_by_one(&config, &dataset, index);
+            let new: Vec<_> = a.broken.into_iter().filter(|(name, _)| told.insert(name.clone())).collect();
+            assert_eq!(drawn, Drawn { a: a.picture, b: b.picture, skipped: new }, "{index}");
+        }
+        assert_eq!(told.len(), 2);
+    }
+
+    #[test]
+    fn without_crops_the_domains_differ_in_size_and_change_from_step_to_step() {
+        let of = |sides: &[(u32, u32)]| {
+            let file =
+                |(width, height): (u32, u32)| Picture::filled(width, height, [width as u8, 0, 0, 255]).encode_png();
+            let named = |(index, sides): (usize, &(u32, u32))| {
+                (format!("{index}.png"), file(*sides).expect("a picture can be written"))
+            };
+            sides.iter().enumerate().map(named).collect()
+        };
+        let piles = (of(&[(64, 40), (36, 64)]), of(&[(48, 48)]));
+        let dataset = UnpairedDataset::from_piles(piles.0, piles.1).expect("two piles");
+        let config = TrainConfig { preprocess: Preprocess::None, ..config(64, 64, false) };
+        let mut sampler = Sampler::new(&config);
+        let mut sides = HashSet::new();
+        for index in 0..4 {
+            let drawn = sampler.draw(&dataset, index).expect("all can be read");
+            sides.insert((drawn.a.width, drawn.a.height));
+            assert_eq!((drawn.b.width, drawn.b.height), (48, 48));
+        }
+        assert_eq!(sides, HashSet::from([(64, 40), (36, 64)]));
+    }
+
+    #[test]
+    fn other_pictures_start_it_anew() {
+        let mut sampler = Sampler::new(&config(8, 8, false));
+        let one = UnpairedDataset::from_piles(pile(2, 0), pile(1, 50)).expect("two piles");
+        let other = UnpairedDataset::from_piles(pile(1, 20), pile(1, 90)).expect("two piles");
+        assert!(level(&sampler.draw(&one, 0).expect("all can be read").a) < 2);
+        assert_eq!(level(&sampler.draw(&other, 1).expect("all can be read").a), 20);
     }
 }

@@ -1,10 +1,13 @@
 //! How good translations are: picture against picture where there is one to compare with (the truth, or the input
-//! after a way there and back: SSIM, PSNR, L1), set against set where there is none (sliced Wasserstein distance).
+//! after a way there and back: SSIM, PSNR, L1, and a distance between a network's features), set against set where there
+//! is none (sliced Wasserstein distance, and the kernel distance between features).
 //!
 //! All of it looks at the pictures as they appear on white, and is the same on every machine:
 //! what is random is a function of a seed.
 
 mod bootstrap;
+mod features;
+mod kernel_distance;
 mod report;
 mod sliced_wasserstein;
 mod ssim;
@@ -12,8 +15,10 @@ mod ssim;
 use serde::{Deserialize, Serialize};
 
 pub use bootstrap::Interval;
-pub use report::{Distances, Paired, Report, Sample};
-pub use sliced_wasserstein::sliced_wasserstein;
+pub use features::{EXTRACTOR, Extractor};
+pub use kernel_distance::kernel_distance;
+pub use report::{Distances, FeatureReport, KernelDistances, Paired, PairedDistance, Report, Sample};
+pub use sliced_wasserstein::{sliced_wasserstein, sliced_wasserstein_interval};
 pub use ssim::ssim;
 
 use crate::image::Picture;
@@ -38,6 +43,12 @@ pub enum EvaluateError {
     /// The two have different sizes.
     #[error("A picture of {0}×{1} pixels cannot be compared with one of {2}×{3}.")]
     Sizes(u32, u32, u32, u32),
+    /// What computes the features failed.
+    #[error("The device was lost while pictures were looked at: {reason}")]
+    Device {
+        /// Its own words.
+        reason: String,
+    },
     /// Too small for the window of a measure.
     #[error("The pictures are smaller than the {window}×{window} pixels that the measure looks at.")]
     TooSmall {

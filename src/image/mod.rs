@@ -1,6 +1,7 @@
 //! Pictures: RGBA8 pixels, the files they come from, and the planes that networks take.
 
 mod animation;
+mod augment;
 mod decode;
 mod error;
 mod resize;

@@ -70,6 +70,14 @@ impl Adversary {
             return error;
         }
         let shares = shares(self.seed, &format!("gradient_penalty_{name}"), self.index, batch);
+        let [real, fake] = common(real, fake);
         error + gradient_penalty(judge, between(real, fake, &shares), self.lambda_gp) * 0.5
     }
+}
+
+/// The upper left parts that two batches have in common: pictures that are not cropped differ in size.
+fn common<B: Backend>(one: Tensor<B, 4>, other: Tensor<B, 4>) -> [Tensor<B, 4>; 2] {
+    let ([_, _, height, width], [_, _, other_height, other_width]) = (one.dims(), other.dims());
+    let (height, width) = (height.min(other_height), width.min(other_width));
+    [one, other].map(|pictures| pictures.narrow(2, 0, height).narrow(3, 0, width))
 }

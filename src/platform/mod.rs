@@ -3,6 +3,7 @@
 //! In a browser, the page and its worker exchange [`crate::protocol::Envelope`]s over `postMessage`:
 //! [`worker_handle::WorkerHandle`] is the page's end, [`worker_scope`] the worker's.
 
+pub mod ahead;
 #[cfg(not(target_family = "wasm"))]
 pub mod allocator;
 #[cfg(target_family = "wasm")]

@@ -9,6 +9,8 @@ mod advice;
 mod inbox;
 mod inspect;
 mod picture_zip;
+#[cfg(test)]
+mod tests;
 mod training_run;
 mod translation;
 mod workers;

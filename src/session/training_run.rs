@@ -8,8 +8,8 @@ use burn::tensor::{Tensor, TensorData};
 use web_time::Instant;
 
 use super::{Host, Inner, advice::Advice, translation::Model, workers};
-use crate::config::TrainConfig;
-use crate::data::{DataError, Sampler, UnpairedDataset};
+use crate::config::{Preprocess, TrainConfig};
+use crate::data::{DataError, Recipe, Sampler, UnpairedDataset};
 use crate::evaluate;
 use crate::image::Picture;
 use crate::kernels::Kernels;
@@ -141,6 +141,9 @@ where
     /// # Errors
     /// When they cannot be started.
     pub async fn recruit(&mut self, workers: usize, device: &A::Device) -> Result<(), String> {
+        if self.trainer.config.preprocess == Preprocess::None {
+            return Err("Without cropping, pictures differ in size: one worker has to train alone.".into());
+        }
         let exchange = workers::start(workers, &self.trainer, &self.dataset, device).await?;
         self.trainer.exchange = Some(Rc::new(exchange));
         self.on_device = workers.div_ceil(workers::devices::<A>(device)) as u64;
@@ -302,7 +305,7 @@ where
 
     /// Measures the generators on held-out pictures, where there are any.
     async fn measure<H: Host>(&mut self, host: &H, device: &A::Device) -> Result<(), String> {
-        let held_out = HeldOut::of(&self.dataset, self.trainer.config.size);
+        let held_out = HeldOut::of(&self.dataset, Recipe::new(&self.trainer.config));
         if held_out.a.is_empty() || held_out.b.is_empty() {
             return Ok(());
         }
@@ -454,11 +457,11 @@ where
 
     /// Real, translated and reconstructed pictures of the first test pairs (training ones where there are no others).
     async fn preview<H: Host>(&self, host: &H, device: &A::Device) {
-        let config = &self.trainer.config;
+        let recipe = Recipe::new(&self.trainer.config);
         let fixed = |test: &[crate::data::Source], train: &[crate::data::Source]| -> Vec<Picture> {
             let chosen = if test.is_empty() { train } else { test };
             let decoded = chosen.iter().filter_map(|source| source.picture().ok());
-            decoded.take(self.rows as usize).map(|picture| picture.resize(config.size, config.size)).collect()
+            decoded.take(self.rows as usize).map(|picture| recipe.fixed(picture)).collect()
         };
         let generators = self.trainer.frozen_generators();
         let (mut cells, mut buffers) = (Vec::new(), Vec::new());
@@ -531,13 +534,15 @@ struct HeldOut {
 }
 
 impl HeldOut {
-    fn of(dataset: &UnpairedDataset, size: u32) -> Self {
-        let pairs = dataset.test_pairs();
-        let is_paired = pairs.len() >= 2;
-        let read = |source: &crate::data::Source| Some(source.picture().ok()?.resize(size, size));
+    fn of(dataset: &UnpairedDataset, recipe: Recipe) -> Self {
+        let read = |source: &crate::data::Source| Some(recipe.fixed(source.picture().ok()?));
+        // Without crops, pictures of one name may still differ in size: then they are not the same thing.
+        let pairs = dataset.test_pairs().into_iter().take(2 * MEASURED);
+        let both = pairs.filter_map(|(a, b)| Some((read(a)?, read(b)?)));
+        let both = both.filter(|(a, b)| (a.width, a.height) == (b.width, b.height));
+        let (a, b): (Vec<Picture>, Vec<Picture>) = both.take(MEASURED).unzip();
+        let is_paired = a.len() >= 2;
         if is_paired {
-            let both = pairs.into_iter().filter_map(|(a, b)| Some((read(a)?, read(b)?)));
-            let (a, b) = both.take(MEASURED).unzip();
             return Self { a, b, is_paired };
         }
         let some = |pile: &[crate::data::Source]| pile.iter().filter_map(read).take(MEASURED).collect();

@@ -172,18 +172,25 @@ fn read_pool<B: Backend>(
     config: &TrainConfig,
     device: &B::Device,
 ) -> Result<Vec<Tensor<B, 4>>, CheckpointError> {
-    let size = config.size as usize;
     let mut images = Vec::new();
-    while let Some(image) = file.tensor(&format!("{name}.{}", images.len())) {
-        let shape = match image.shape[..] {
-            // Without cropping, pictures have sizes of their own.
-            [1, 3, height, width] if config.preprocess == Preprocess::None => [1, 3, height, width],
-            _ => [1, 3, size, size],
-        };
-        let values = take(file, &format!("{name}.{}", images.len()), &shape)?;
+    loop {
+        let name = format!("{name}.{}", images.len());
+        let Some(tensor) = file.tensor(&name) else { return Ok(images) };
+        let shape = pooled(&tensor.shape, config);
+        let values = take(file, &name, &shape)?;
         images.push(Tensor::from_data(TensorData::new(values, shape), device));
     }
-    Ok(images)
+}
+
+/// The shape that a fake of this training has, if it has this one: without crops sides differ from fake to fake.
+fn pooled(found: &[usize], config: &TrainConfig) -> [usize; 4] {
+    let size = config.size as usize;
+    let suits =
+        |side: usize| side <= size && side >= config.smallest_side() as usize && side % config.multiple() as usize == 0;
+    match (config.preprocess, found) {
+        (Preprocess::None, &[1, 3, height, width]) if suits(height) && suits(width) => [1, 3, height, width],
+        _ => [1, 3, size, size],
+    }
 }
 
 impl<A> Trainer<A>
@@ -300,4 +307,23 @@ fn read_plateau(text: &str) -> Result<Plateau, CheckpointError> {
     let [factor, best, bad] = parts[..] else { return Err(wrong()) };
     let number = |text: &str| text.parse::<f64>().ok().filter(|number| *number >= 0.0).ok_or_else(wrong);
     Ok(Plateau { factor: number(factor)?, best: number(best)?, bad: bad.parse().map_err(|_| wrong())? })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pooled_fakes_have_sizes_that_the_training_can_make() {
+        let cropped = TrainConfig::default();
+        let whole = TrainConfig { preprocess: Preprocess::None, ..TrainConfig::default() };
+        let square = [1, 3, 256, 256];
+        assert_eq!(pooled(&[1, 3, 128, 64], &cropped), square);
+        assert_eq!(pooled(&[1, 3, 128, 64], &whole), [1, 3, 128, 64]);
+        let wrong: [&[usize]; 6] =
+            [&[1, 3, 260, 64], &[1, 3, 64, 30], &[1, 3, 28, 64], &[1, 3, 0, 64], &[2, 3, 64, 64], &[1, 3, 64]];
+        for wrong in wrong {
+            assert_eq!(pooled(wrong, &whole), square, "{wrong:?} is not accepted");
+        }
+    }
 }

@@ -1,0 +1,206 @@
+//! Whole sessions, on the CPU.
+
+use std::cell::RefCell;
+
+use burn::backend::{Autodiff, Flex};
+
+use super::{End, Host, Inbox, Place, Session};
+use crate::config::{GanMode, Preprocess, TrainConfig};
+use crate::image::Picture;
+use crate::protocol::{Command, Envelope, Event, Intervals, TrainData};
+use crate::translate::Budget;
+
+/// Sends commands in, and keeps every event.
+#[derive(Default)]
+struct Recorder {
+    inbox: Inbox,
+    events: RefCell<Vec<Envelope<Event>>>,
+}
+
+impl Host for Recorder {
+    fn inbox(&self) -> &Inbox {
+        &self.inbox
+    }
+
+    fn emit(&self, event: Envelope<Event>) {
+        self.events.borrow_mut().push(event);
+    }
+
+    async fn breathe(&self) {}
+
+    async fn wait(&self) -> bool {
+        false
+    }
+}
+
+fn served(commands: Vec<Envelope<Command>>) -> Vec<Envelope<Event>> {
+    let host = Recorder::default();
+    for command in commands {
+        host.inbox.put(command);
+    }
+    let place = Place {
+        device: Default::default(),
+        name: "CPU".into(),
+        budget: Budget { total: 1 << 30, tensor: 1 << 30, maps: 5.0 },
+    };
+    assert_eq!(pollster::block_on(Session::<Autodiff<Flex>, _>::new(&host, place).run()), End::Done);
+    host.events.into_inner()
+}
+
+fn train(config: TrainConfig, a: Vec<(&str, Vec<u8>)>, b: Vec<(&str, Vec<u8>)>) -> Envelope<Command> {
+    let names = |pile: &[(&str, Vec<u8>)]| pile.iter().map(|(name, _)| (*name).to_owned()).collect();
+    let data = TrainData::Piles { a: names(&a), b: names(&b) };
+    let buffers = a.into_iter().chain(b).map(|(_, bytes)| bytes).collect();
+    Envelope::with(Command::Train { config: config.into(), data }, buffers)
+}
+
+fn tiny() -> TrainConfig {
+    TrainConfig {
+        size: 32,
+        load_size: 36,
+        ngf: 2,
+        n_blocks: 1,
+        ndf: 2,
+        n_layers: 2,
+        pool_size: 2,
+        preview_every: 0,
+        evaluate_every: 0,
+        ..TrainConfig::default()
+    }
+}
+
+/// Told of pictures that could not be used, and of a training's end.
+fn trouble(events: &[Envelope<Event>]) -> Vec<&Event> {
+    let told = events.iter().map(|event| &event.message);
+    told.filter(|event| match event {
+        Event::ImageSkipped { .. } | Event::Failed { .. } => true,
+        Event::Stopped { trouble, .. } => trouble.is_some(),
+        _ => false,
+    })
+    .collect()
+}
+
+fn steps(events: &[Envelope<Event>]) -> u64 {
+    let stopped = events.iter().find_map(|event| match event.message {
+        Event::Stopped { step, .. } => Some(step),
+        _ => None,
+    });
+    stopped.expect("the training has ended")
+}
+
+#[test]
+fn files_of_every_awkward_kind_are_trained_on() {
+    macro_rules! file {
+        ($name:literal) => {
+            ($name, include_bytes!(concat!("../../tests/fixtures/images/", $name)).to_vec())
+        };
+    }
+    let a = vec![
+        file!("rgb16.png"),
+        file!("grey16.png"),
+        file!("cmyk.jpg"),
+        file!("grey.jpg"),
+        file!("grey-alpha.png"),
+        file!("orientation-6.jpg"),
+        file!("animated.gif"),
+        file!("animated.webp"),
+    ];
+    let b = vec![file!("bilevel.png"), file!("palette-transparent.png"), file!("deflate.tiff")];
+    let config = TrainConfig { steps: 8, rotate: 10.0, colour_jitter: 0.2, ..tiny() };
+    let events = served(vec![train(config.clone(), a.clone(), b.clone())]);
+    assert_eq!((steps(&events), trouble(&events)), (8, vec![]));
+
+    let mut with_broken = a;
+    with_broken.insert(3, file!("truncated-header.jpg"));
+    let events = served(vec![train(TrainConfig { steps: 18, ..config }, with_broken, b)]);
+    assert_eq!(steps(&events), 18, "two rounds");
+    let told = trouble(&events);
+    assert!(matches!(told[..], [Event::ImageSkipped { file, .. }] if file == "truncated-header.jpg"), "{told:?}");
+}
+
+#[test]
+fn pictures_of_any_shape_are_trained_on_with_every_preprocessing() {
+    let picture = |width: u32, height: u32| {
+        let pixels = (0..width * height).flat_map(|i| [(i % 251) as u8, (i / width * 3) as u8, 90, 255]).collect();
+        Picture { width, height, pixels }.encode_png().expect("a picture can be written")
+    };
+    let a = vec![("wide.png", picture(64, 20)), ("high.png", picture(30, 61)), ("one.png", picture(1, 1))];
+    let b = vec![("square.png", picture(44, 44)), ("long.png", picture(300, 8))];
+    for preprocess in [Preprocess::ResizeAndCrop, Preprocess::ScaleWidthAndCrop, Preprocess::Crop, Preprocess::None] {
+        for checkpoint_activations in [false, true] {
+            let config = TrainConfig {
+                preprocess,
+                checkpoint_activations,
+                size: 48,
+                load_size: 52,
+                steps: 5,
+                preview_every: 5,
+                ..tiny()
+            };
+            let events = served(vec![train(config, a.clone(), b.clone())]);
+            assert_eq!((steps(&events), trouble(&events)), (5, vec![]), "{preprocess:?}");
+            let seen = events.iter().rev().find_map(|event| match &event.message {
+                Event::Preview { cells, .. } => {
+                    Some(cells.iter().map(|cell| (cell.width, cell.height)).collect::<Vec<_>>())
+                }
+                _ => None,
+            });
+            let seen = seen.expect("a preview at the end");
+            if preprocess == Preprocess::None {
+                assert_eq!(
+                    seen[..9],
+                    [(48, 32), (48, 32), (48, 32), (32, 48), (32, 48), (32, 48), (32, 32), (32, 32), (32, 32)]
+                );
+                assert_eq!(seen[9..], [(44, 44), (44, 44), (44, 44), (48, 32), (48, 32), (48, 32)]);
+            } else {
+                assert!(seen.len() == 15 && seen.iter().all(|sides| *sides == (48, 48)), "{seen:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_gradient_penalty_and_augmented_looks_do_without_crops() {
+    let picture = |width: u32, height: u32| {
+        Picture::filled(width, height, [width as u8, 90, 200, 255]).encode_png().expect("a picture can be written")
+    };
+    let a = vec![("1.png", picture(32, 48)), ("2.png", picture(48, 32))];
+    let b = vec![("1.png", picture(40, 40))];
+    let config = TrainConfig {
+        preprocess: Preprocess::None,
+        gan_mode: GanMode::Wgangp,
+        diff_augment: true,
+        size: 48,
+        steps: 4,
+        ..tiny()
+    };
+    let events = served(vec![train(config, a, b)]);
+    assert_eq!((steps(&events), trouble(&events)), (4, vec![]));
+}
+
+#[test]
+fn a_training_without_crops_goes_on_from_its_checkpoint_as_if_it_had_never_stopped() {
+    let picture = |width: u32, height: u32| {
+        let pixels = (0..width * height).flat_map(|i| [(i % 83) as u8, (i / width * 5) as u8, 40, 255]).collect();
+        Picture { width, height, pixels }.encode_png().expect("a picture can be written")
+    };
+    let a = vec![("1.png", picture(32, 40)), ("2.png", picture(48, 36)), ("3.png", picture(40, 40))];
+    let b = vec![("1.png", picture(36, 36)), ("2.png", picture(32, 48))];
+    let config = TrainConfig { preprocess: Preprocess::None, size: 48, checkpoint_every: 4, ..tiny() };
+    let checkpoints = |events: &[Envelope<Event>]| -> Vec<Vec<u8>> {
+        let kept = events.iter().filter(|event| matches!(event.message, Event::Checkpoint { .. }));
+        kept.map(|event| event.buffers[0].clone()).collect()
+    };
+    let whole = checkpoints(&served(vec![train(TrainConfig { steps: 8, ..config }, a.clone(), b.clone())]));
+    assert!(whole.len() >= 2);
+    let Envelope { message: Command::Train { data, .. }, mut buffers } = train(tiny(), a, b) else {
+        panic!("it is a training");
+    };
+    buffers.insert(0, whole[0].clone());
+    let resumed = served(vec![Envelope::with(
+        Command::ResumeTraining { steps: None, intervals: Intervals::default(), data },
+        buffers,
+    )]);
+    assert_eq!(trouble(&resumed), Vec::<&Event>::new());
+    assert!(checkpoints(&resumed).last() == whole.last(), "the same to the last bit");
+}
