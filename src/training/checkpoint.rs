@@ -185,8 +185,9 @@ fn read_pool<B: Backend>(
 /// The shape that a fake of this training has, if it has this one: without crops sides differ from fake to fake.
 fn pooled(found: &[usize], config: &TrainConfig) -> [usize; 4] {
     let size = config.size as usize;
-    let suits =
-        |side: usize| side <= size && side >= config.smallest_side() as usize && side % config.multiple() as usize == 0;
+    let suits = |side: usize| {
+        side <= size && side >= config.smallest_side() as usize && side.is_multiple_of(config.multiple() as usize)
+    };
     match (config.preprocess, found) {
         (Preprocess::None, &[1, 3, height, width]) if suits(height) && suits(width) => [1, 3, height, width],
         _ => [1, 3, size, size],
