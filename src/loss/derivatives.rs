@@ -191,3 +191,21 @@ fn the_penalty_of_a_flat_discriminator_is_a_number() {
     let gradients = gradients_of(&flat, &penalty.backward());
     assert!(gradients.iter().flatten().all(|value| value.is_finite()));
 }
+
+#[test]
+fn pictures_are_changed_when_asked_and_in_the_same_way_at_the_same_step() {
+    let judge = with(judge(), &weights(&judge(), "fixed")).no_grad();
+    let verdict = |diff_augment, index, name: &str| {
+        let config = TrainConfig { diff_augment, seed: 5, ..TrainConfig::default() };
+        let fake = Tensor::from_inner(pictures("fake"));
+        let loss = Adversary::new(&config, index).generator(&judge, fake, name);
+        loss.into_data().iter::<f64>().next().expect("one value")
+    };
+    let plain = generator(GanMode::Lsgan, judge.forward(Tensor::from_inner(pictures("fake"))));
+    assert_eq!(Some(verdict(false, 3, "ab")), plain.into_data().iter::<f64>().next());
+    let changed = verdict(true, 3, "ab");
+    assert_eq!(changed, verdict(true, 3, "ab"));
+    for other in [verdict(false, 3, "ab"), verdict(true, 4, "ab"), verdict(true, 3, "ba")] {
+        assert_ne!(changed, other);
+    }
+}
