@@ -165,3 +165,20 @@ test("what is kept and how much room there is stands beside the kept training", 
   await hears(page, "Stopped", { timeout: 180_000 });
   await page.locator("#quota").getByText(/^With downloads, this page keeps \d.* here; the browser lets it keep \d/).waitFor();
 });
+
+test("a tab that was put to sleep goes on where it was", async (t) => {
+  const { page, errors } = await visit(t, browser, address, { init: listenIn });
+  await setTraining(page, "quick", { steps: 100_000 });
+  await page.click("#train-start");
+  const { step } = await hears(page, "Step", { step: 5, timeout: 180_000 });
+  const devtools = await page.context().newCDPSession(page);
+  await devtools.send("Page.setWebLifecycleState", { state: "frozen" });
+  await new Promise((wake) => setTimeout(wake, 3000));
+  await devtools.send("Page.setWebLifecycleState", { state: "active" });
+  await hears(page, "Step", { step: step + 50 });
+  const steps = (await heard(page, "Step")).map(({ step }) => step);
+  assert.ok(steps.every((step, place) => place === 0 || step > steps[place - 1]), "no step was made twice");
+  assert.equal(await page.innerText("#train-title"), "Training");
+  assert.equal((await heard(page, "TrainingStarted")).length, 1);
+  assert.deepEqual(errors, []);
+});
