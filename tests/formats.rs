@@ -8,7 +8,8 @@ use std::process::Command;
 
 use burn::backend::Flex;
 use burn::tensor::{Tensor, TensorData};
-use cyclegan::model::{Architecture, ResnetGenerator};
+use cyclegan::model::architecture::ResnetStyle;
+use cyclegan::model::{Architecture, Generator};
 use cyclegan::weights::networks::load_generator;
 use cyclegan::weights::{Format, NamedTensor, Storage, WeightError, WeightFile};
 use proptest::prelude::*;
@@ -30,8 +31,14 @@ fn refused(name: &str, part: Option<&str>) -> String {
     file.map(drop).expect_err(name).to_string()
 }
 
-const GENERATOR: Architecture =
-    Architecture::Resnet { in_channels: 3, out_channels: 3, ngf: 2, n_blocks: 2, affine: false };
+const GENERATOR: Architecture = Architecture::Resnet {
+    in_channels: 3,
+    out_channels: 3,
+    ngf: 2,
+    n_blocks: 2,
+    affine: false,
+    style: ResnetStyle::PAPER,
+};
 
 #[test]
 fn one_network_saved_in_many_ways_is_read_bit_by_bit() {
@@ -274,7 +281,7 @@ fn formats_are_told_by_their_ending() {
 fn expected_output(file: &WeightFile, shape: [usize; 4]) -> WeightFile {
     let count = shape.iter().product::<usize>();
     let noise: Vec<f32> = (0..count as u64).map(|index| (index * 7919 % 2003) as f32 / 1001.0 - 1.0).collect();
-    let generator: ResnetGenerator<Flex> = load_generator(file.clone(), &Default::default()).expect("a generator");
+    let generator: Generator<Flex> = load_generator(file.clone(), &Default::default()).expect("a generator");
     let input = Tensor::<Flex, 4>::from_data(TensorData::new(noise.clone(), shape), &Default::default());
     let output = generator.forward(input);
     let tensor = |name: &str, shape: &[usize], values| NamedTensor { name: name.into(), shape: shape.to_vec(), values };

@@ -4,13 +4,21 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use cyclegan::model::architecture::Architecture;
+use cyclegan::model::architecture::{PatchStyle, ResnetStyle};
 use cyclegan::protocol::{Direction, ModelInfo};
 use cyclegan::weights::{NamedTensor, Storage, WeightError, WeightFile, metadata};
 use proptest::prelude::*;
 
-const GENERATOR: Architecture =
-    Architecture::Resnet { in_channels: 3, out_channels: 3, ngf: 2, n_blocks: 2, affine: false };
-const DISCRIMINATOR: Architecture = Architecture::Patch { in_channels: 3, ndf: 2, n_layers: 3 };
+const GENERATOR: Architecture = Architecture::Resnet {
+    in_channels: 3,
+    out_channels: 3,
+    ngf: 2,
+    n_blocks: 2,
+    affine: false,
+    style: ResnetStyle::PAPER,
+};
+const DISCRIMINATOR: Architecture =
+    Architecture::Patch { in_channels: 3, ndf: 2, n_layers: 3, style: PatchStyle::PAPER };
 
 /// A network with values that 16 bits hold exactly, each tensor with its own.
 fn network(architecture: Architecture) -> WeightFile {
@@ -89,7 +97,7 @@ fn sixteen_bits_round_to_nearest() {
 fn files_of_pytorch_are_read_in_official_order() {
     let exact = WeightFile::read_from(&fixture("discriminator_f32.safetensors")).expect("readable");
     let architecture = exact.architecture().expect("a discriminator");
-    assert_eq!(architecture, Architecture::Patch { in_channels: 3, ndf: 4, n_layers: 3 });
+    assert_eq!(architecture, Architecture::Patch { in_channels: 3, ndf: 4, n_layers: 3, style: PatchStyle::PAPER });
     let names: Vec<_> = exact.tensors.iter().map(|tensor| (tensor.name.clone(), tensor.shape.clone())).collect();
     assert_eq!(names, architecture.parameters());
     assert!(exact.tensors.iter().flat_map(|tensor| &tensor.values).any(|&value| value != 0.0));
@@ -109,7 +117,14 @@ fn files_of_pytorch_are_read_in_official_order() {
 #[ignore = "needs PyTorch: tests/reference/run.sh sets it up, `make test` runs this"]
 fn pytorch_takes_our_files_with_strict_keys() {
     let folder = tempfile::tempdir().expect("a temporary folder");
-    let affine = Architecture::Resnet { in_channels: 3, out_channels: 1, ngf: 2, n_blocks: 1, affine: true };
+    let affine = Architecture::Resnet {
+        in_channels: 3,
+        out_channels: 1,
+        ngf: 2,
+        n_blocks: 1,
+        affine: true,
+        style: ResnetStyle::PAPER,
+    };
     let mut strict = Command::new("bash");
     strict.args(["tests/reference/run.sh", "check_strict.py"]).current_dir(env!("CARGO_MANIFEST_DIR"));
     for architecture in [GENERATOR, DISCRIMINATOR, affine] {
@@ -129,12 +144,19 @@ fn pytorch_takes_our_files_with_strict_keys() {
 fn the_shapes_of_the_full_networks_are_those_of_pytorch() {
     let text = include_str!("fixtures/golden/shapes.json");
     let networks: serde_json::Value = serde_json::from_str(text).expect("JSON");
-    let resnet = |n_blocks, affine| Architecture::Resnet { in_channels: 3, out_channels: 3, ngf: 64, n_blocks, affine };
+    let resnet = |n_blocks, affine| Architecture::Resnet {
+        in_channels: 3,
+        out_channels: 3,
+        ngf: 64,
+        n_blocks,
+        affine,
+        style: ResnetStyle::PAPER,
+    };
     let ours = [
         ("resnet_9blocks", resnet(9, false)),
         ("resnet_6blocks", resnet(6, false)),
         ("resnet_9blocks_affine", resnet(9, true)),
-        ("patch_3layers", Architecture::Patch { in_channels: 3, ndf: 64, n_layers: 3 }),
+        ("patch_3layers", Architecture::Patch { in_channels: 3, ndf: 64, n_layers: 3, style: PatchStyle::PAPER }),
     ];
     for (name, architecture) in ours {
         let expected = &networks[name];
@@ -377,7 +399,7 @@ proptest! {
 
     #[test]
     fn no_damage_makes_it_crash((writes, at, length, double) in damage(), in_header in any::<bool>()) {
-        let tiny = Architecture::Patch { in_channels: 1, ndf: 1, n_layers: 1 };
+        let tiny = Architecture::Patch { in_channels: 1, ndf: 1, n_layers: 1, style: PatchStyle::PAPER };
         let mut bytes = network(tiny).write(Storage::F32).expect("writable");
         let header = 8 + u64::from_le_bytes(bytes[..8].try_into().expect("8 bytes")) as usize;
         let reach = if in_header { header } else { bytes.len() };

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Runs the test of translate.py in a Python that has Ray, which it sets up first if need be (70 MB):
+# Runs the test of translate.py in a Python that has Ray, which it sets up first if need be (100 MB):
 #
 #     examples/ray/run.sh target/debug/cyclegan
 set -euo pipefail

@@ -81,29 +81,62 @@ pub(super) trait Value: Sized {
     fn write(&self) -> String;
 }
 
-macro_rules! values {
-    ($($type:ty: $kind:ident, $fits:expr;)*) => {$(
+macro_rules! plain {
+    ($($type:ty: $kind:ident;)*) => {$(
         impl Value for $type {
             const KIND: Kind = Kind::$kind;
 
             fn read(text: &str) -> Option<Self> {
-                text.parse().ok().filter($fits)
+                text.parse().ok()
             }
 
-            // Debug and not Display: a float keeps its point, and 1e-8 stays short.
             fn write(&self) -> String {
-                format!("{self:?}")
+                self.to_string()
             }
         }
     )*};
 }
 
-values! {
-    bool: Flag, |_| true;
-    u32: Whole, |_| true;
-    u64: Whole, |_| true;
-    f32: Number, |number: &f32| number.is_finite();
-    f64: Number, |number: &f64| number.is_finite();
+plain! {
+    bool: Flag;
+    u32: Whole;
+    u64: Whole;
+}
+
+// Numbers are read and written by what reads and writes the messages and the checkpoints: the tables of `std`'s own
+// reader and writer would be the largest single thing in the page. Written, a number keeps its point, and 1e-8 stays short.
+macro_rules! numbers {
+    ($($type:ty)*) => {$(
+        impl Value for $type {
+            const KIND: Kind = Kind::Number;
+
+            fn read(text: &str) -> Option<Self> {
+                let number: Self = serde_json::from_str(&json(text)).ok()?;
+                number.is_finite().then_some(number)
+            }
+
+            fn write(&self) -> String {
+                // Every finite number can be written, and no other gets in.
+                serde_json::to_string(self).unwrap_or_default()
+            }
+        }
+    )*};
+}
+
+numbers! { f32 f64 }
+
+/// A number with what people leave out of it and JSON wants: `.5`, `5.`, `+5`.
+fn json(text: &str) -> String {
+    let (sign, digits) = match text.strip_prefix('-') {
+        Some(digits) => ("-", digits),
+        None => ("", text.strip_prefix('+').unwrap_or(text)),
+    };
+    if digits == "." {
+        return String::new();
+    }
+    let before = if digits.starts_with('.') { "0" } else { "" };
+    let after = if digits.ends_with('.') { "0" } else { "" };
+    [sign, before, digits, after].concat()
 }
 
 impl Value for String {
@@ -211,6 +244,12 @@ pub struct Changes {
 }
 
 impl Changes {
+    /// The change of one option; `None` when the value is none for it.
+    pub fn of_one(field: &'static Field, text: &str) -> Option<Self> {
+        let is_good = TrainConfig::default().put(field.name, text);
+        is_good.then(|| Self { given: vec![(field, text.to_owned())], ..Self::default() })
+    }
+
     /// Adds a change. Names may be the official code's; its `netG` of `resnet_9blocks` sets `n_blocks`, too.
     ///
     /// # Errors
@@ -317,6 +356,18 @@ mod tests {
         groups.sort_unstable();
         groups.dedup();
         assert_eq!(groups.len(), count, "a group stands in one place");
+    }
+
+    #[test]
+    fn numbers_are_read_as_people_write_them() {
+        for (text, number) in [("5", 5.0), (".5", 0.5), ("-.5", -0.5), ("5.", 5.0), ("+2e-4", 2e-4), ("1E3", 1e3)] {
+            assert_eq!((f64::read(text), f32::read(text)), (Some(number), Some(number as f32)), "{text}");
+        }
+        for text in ["", ".", "-", "five", "inf", "nan", "1e999", "1 2", "true"] {
+            assert_eq!((f64::read(text), f32::read(text)), (None, None), "{text}");
+        }
+        assert_eq!([2e-4.write(), 1e-8.write(), 10.0.write()], ["0.0002", "1e-8", "10.0"]);
+        assert_eq!(0.999_f32.write(), "0.999");
     }
 
     #[test]

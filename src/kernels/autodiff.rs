@@ -10,7 +10,7 @@ use burn::tensor::Tensor;
 use burn::tensor::TensorMetadata;
 use burn::tensor::ops::FloatTensor;
 
-use super::{Geometry, Kernels, float, primitive};
+use super::{Geometry, Kernels, float, portable, primitive};
 
 /// Sum over everything but the channels: the gradient of a bias.
 fn channel_sum<B: Kernels>(grad: FloatTensor<B>) -> FloatTensor<B> {
@@ -94,6 +94,23 @@ backward_of_convolutions!(2);
 backward_of_convolutions!(3);
 
 #[derive(Debug)]
+struct Depthwise;
+
+impl<B: Kernels> Backward<B, 2> for Depthwise {
+    type State = ConvState;
+
+    fn backward(self, ops: Ops<ConvState, 2>, grads: &mut Gradients, checkpointer: &mut Checkpointer) {
+        register::<B, 2>(
+            ops,
+            grads,
+            checkpointer,
+            |grad, weight, state| portable::depthwise_input_grad::<B>(grad, weight, state.geometry),
+            |input, grad, _, state| portable::depthwise_weight_grad::<B>(input, grad, state.geometry),
+        );
+    }
+}
+
+#[derive(Debug)]
 struct InstanceNorm;
 
 impl<B: Kernels> Backward<B, 1> for InstanceNorm {
@@ -160,6 +177,16 @@ impl<B: Kernels, C: CheckpointStrategy> Kernels for Autodiff<B, C> {
             }
             None => record!(ConvTranspose, [input, weight], geometry, input_size, output(None)),
         }
+    }
+
+    fn convolve_depthwise(
+        input: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        geometry: Geometry,
+    ) -> FloatTensor<Self> {
+        let size = plane_size::<B>(&input.primitive);
+        let output = B::convolve_depthwise(input.primitive.clone(), weight.primitive.clone(), geometry);
+        record!(Depthwise, [input, weight], geometry, size, output)
     }
 
     fn instance_norm(input: FloatTensor<Self>, slope: f32) -> FloatTensor<Self> {

@@ -133,6 +133,21 @@ pub trait Kernels: Backend {
         portable::conv2d_weight_grad::<Self>(input, output_grad, weight, geometry)
     }
 
+    /// A convolution of stride 1 of each channel for itself. Floor: `2·N·C·H·W·k²` operations, the input and the output
+    /// once, 4 bytes a value; the default reads and writes about 3·k² as much, beside a 1×1 convolution of
+    /// `2·N·C²·H·W` operations that follows it in a separable block.
+    ///
+    /// # Shapes
+    /// - input: `[N, C, H, W]`, weight: `[C, 1, k, k]`
+    /// - output: `[N, C, geometry.output(H), geometry.output(W)]`
+    fn convolve_depthwise(
+        input: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        geometry: Geometry,
+    ) -> FloatTensor<Self> {
+        portable::depthwise::<Self>(input, weight, geometry)
+    }
+
     /// Instance normalisation (Ulyanov et al. 2016, <https://arxiv.org/abs/1607.08022>) of every
     /// plane with its own mean and biased variance, then leaky ReLU: `v` where `v > 0`, else
     /// `slope · v`. A slope of 1 is no activation, 0 is ReLU. Floor: 4 bytes read and 4 written a value where a
@@ -201,6 +216,21 @@ pub fn conv_transpose2d<B: Kernels>(
     geometry: Geometry,
 ) -> Tensor<B, 4> {
     float(B::convolve_input_grad(primitive(input), primitive(weight), bias.map(primitive), output_size, geometry))
+}
+
+/// [`Kernels::convolve_depthwise`] on tensors, and a bias `[C]`.
+pub fn depthwise_conv2d<B: Kernels>(
+    input: Tensor<B, 4>,
+    weight: Tensor<B, 4>,
+    bias: Option<Tensor<B, 1>>,
+    geometry: Geometry,
+) -> Tensor<B, 4> {
+    let channels = input.dims()[1];
+    let planes: Tensor<B, 4> = float(B::convolve_depthwise(primitive(input), primitive(weight), geometry));
+    match bias {
+        Some(bias) => planes + bias.reshape([1, channels, 1, 1]),
+        None => planes,
+    }
 }
 
 /// [`Kernels::instance_norm`] on tensors.

@@ -33,6 +33,69 @@ fn mirror<B: Backend>(planes: Tensor<B, 4>, axis: usize, padding: usize) -> Tens
     Tensor::cat(vec![before, planes, after], axis)
 }
 
+/// Planes with `padding` rows and columns on each side.
+fn wide<B: Backend>(planes: Tensor<B, 4>, border: Border, padding: usize) -> Tensor<B, 4> {
+    if padding == 0 {
+        return planes;
+    }
+    [2, 3].into_iter().fold(planes, |planes, axis| match border {
+        Border::Reflect => mirror(planes, axis, padding),
+        Border::Zero => {
+            let mut shape = planes.dims();
+            shape[axis] = padding;
+            let zeros = Tensor::<B, 4>::zeros(shape, &planes.device()).cast(planes.dtype());
+            Tensor::cat(vec![zeros.clone(), planes, zeros], axis)
+        }
+    })
+}
+
+/// [`Kernels::convolve_depthwise`](super::Kernels::convolve_depthwise): k² shifted copies of the planes, weighted and
+/// added.
+pub fn depthwise<B: Backend>(input: FloatTensor<B>, weight: FloatTensor<B>, geometry: Geometry) -> FloatTensor<B> {
+    let (input, weight) = (float::<B, 4>(input), float::<B, 4>(weight));
+    let [_, channels, height, width] = input.dims();
+    let [rows, columns] = [height, width].map(|side| geometry.output(side));
+    let wide = wide(input, geometry.border, geometry.padding);
+    let tap = |place: usize| {
+        let (row, column) = (place / geometry.kernel, place % geometry.kernel);
+        let weight = weight.clone().narrow(2, row, 1).narrow(3, column, 1).reshape([1, channels, 1, 1]);
+        wide.clone().narrow(2, row, rows).narrow(3, column, columns) * weight
+    };
+    primitive((1..geometry.kernel * geometry.kernel).fold(tap(0), |sum, place| sum + tap(place)))
+}
+
+/// The adjoint of [`depthwise`] in its input: the same with the weight turned around, and the border folded back.
+pub fn depthwise_input_grad<B: Backend>(
+    output_grad: FloatTensor<B>,
+    weight: FloatTensor<B>,
+    geometry: Geometry,
+) -> FloatTensor<B> {
+    let turned = primitive(float::<B, 4>(weight).flip([2, 3]));
+    let Geometry { kernel, padding, border, .. } = geometry;
+    let reflected = if border == Border::Reflect { padding } else { 0 };
+    let full = Geometry::zero(kernel, 1, kernel - 1 - (padding - reflected));
+    let full = float::<B, 4>(depthwise::<B>(output_grad, turned, full));
+    primitive(fold(fold(full, 2, reflected), 3, reflected))
+}
+
+/// The adjoint of [`depthwise`] in its weight.
+pub fn depthwise_weight_grad<B: Backend>(
+    input: FloatTensor<B>,
+    output_grad: FloatTensor<B>,
+    geometry: Geometry,
+) -> FloatTensor<B> {
+    let grad = float::<B, 4>(output_grad);
+    let [_, channels, rows, columns] = grad.dims();
+    let wide = wide(float::<B, 4>(input), geometry.border, geometry.padding);
+    let tap = |place: usize| {
+        let (row, column) = (place / geometry.kernel, place % geometry.kernel);
+        let products = wide.clone().narrow(2, row, rows).narrow(3, column, columns) * grad.clone();
+        products.sum_dim(3).sum_dim(2).sum_dim(0).reshape([channels, 1])
+    };
+    let taps: Vec<_> = (0..geometry.kernel * geometry.kernel).map(tap).collect();
+    primitive(Tensor::cat(taps, 1).reshape([channels, 1, geometry.kernel, geometry.kernel]))
+}
+
 /// [`Kernels::convolve`](super::Kernels::convolve).
 pub fn conv2d<B: Backend>(
     input: FloatTensor<B>,

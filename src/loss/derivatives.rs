@@ -97,7 +97,7 @@ fn check<M: Module<A>>(what: &str, network: M, loss: impl Fn(&M) -> Tensor<A, 1>
 }
 
 fn judge() -> PatchDiscriminator<A> {
-    PatchDiscriminatorConfig::new().with_ndf(2).with_n_layers(2).init(&Default::default())
+    PatchDiscriminatorConfig::new().with_ndf(2).with_n_layers(Some(2)).init(&Default::default())
 }
 
 fn translator() -> ResnetGenerator<A> {
@@ -184,10 +184,28 @@ fn logits_of_any_size_have_a_finite_cross_entropy() {
 /// A discriminator of no slope has a norm of zero, whose penalty is λ and whose gradient must not be NaN.
 #[test]
 fn the_penalty_of_a_flat_discriminator_is_a_number() {
-    let flat = PatchDiscriminatorConfig::new().with_ndf(2).with_n_layers(2).init::<A>(&Default::default());
+    let flat = PatchDiscriminatorConfig::new().with_ndf(2).with_n_layers(Some(2)).init::<A>(&Default::default());
     let pictures = Tensor::<Flex, 4>::ones([1, 3, 16, 16], &Default::default());
     let penalty = gradient_penalty(&flat, pictures, 10.0);
     assert_eq!(penalty.clone().into_scalar(), 10.0);
     let gradients = gradients_of(&flat, &penalty.backward());
     assert!(gradients.iter().flatten().all(|value| value.is_finite()));
+}
+
+#[test]
+fn pictures_are_changed_when_asked_and_in_the_same_way_at_the_same_step() {
+    let judge = with(judge(), &weights(&judge(), "fixed")).no_grad();
+    let verdict = |diff_augment, index, name: &str| {
+        let config = TrainConfig { diff_augment, seed: 5, ..TrainConfig::default() };
+        let fake = Tensor::from_inner(pictures("fake"));
+        let loss = Adversary::new(&config, index).generator(&judge, fake, name);
+        loss.into_data().iter::<f64>().next().expect("one value")
+    };
+    let plain = generator(GanMode::Lsgan, judge.forward(Tensor::from_inner(pictures("fake"))));
+    assert_eq!(Some(verdict(false, 3, "ab")), plain.into_data().iter::<f64>().next());
+    let changed = verdict(true, 3, "ab");
+    assert_eq!(changed, verdict(true, 3, "ab"));
+    for other in [verdict(false, 3, "ab"), verdict(true, 4, "ab"), verdict(true, 3, "ba")] {
+        assert_ne!(changed, other);
+    }
 }

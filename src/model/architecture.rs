@@ -1,4 +1,4 @@
-//! Which network a set of weights belongs to: the two architectures of the paper, their
+//! Which network a set of weights belongs to: the architectures of the paper and of its code, their
 //! parameters' names and shapes.
 //!
 //! Names and order are those of the official PyTorch `state_dict`
@@ -6,14 +6,25 @@
 //! network is one `nn.Sequential` called `model`, so a name holds the position of a layer among
 //! *all* layers, paddings and activations included.
 
+use std::ops::RangeInclusive;
+
+use burn::tensor::backend::Backend;
 use serde::{Deserialize, Serialize};
+
+use super::{Generator, PatchDiscriminator, PatchDiscriminatorConfig, ResnetGeneratorConfig, UnetGeneratorConfig};
+use crate::config::{Norm, Upsample};
 
 /// A parameter's name and shape.
 pub type Parameter = (String, Vec<usize>);
 
+/// How the name of a network without normalisation layers ends.
+pub const WITHOUT_NORM: &str = "_without_norm";
+
 /// Bounds of [`Architecture::infer`]: far above any real network, low enough for any arithmetic.
 const MAX_CHANNELS: usize = 1 << 13;
 const MAX_BLOCKS: usize = 1 << 10;
+/// A U-Net has its blocks of dropout from five halvings on; with ten its pictures are multiples of 1024.
+const HALVINGS: RangeInclusive<usize> = 5..=10;
 
 /// A network, up to the values of its parameters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -31,6 +42,23 @@ pub enum Architecture {
         n_blocks: usize,
         /// Whether the instance norms scale and shift; not in the paper's networks.
         affine: bool,
+        /// What else differs from the paper's; nothing by default.
+        style: ResnetStyle,
+    },
+    /// The U-Net generator of Isola et al. 2017 (official `unet_128` and `unet_256`).
+    Unet {
+        /// Channels of the images it reads; 3 for RGB.
+        in_channels: usize,
+        /// Channels of the images it writes; 3 for RGB.
+        out_channels: usize,
+        /// Channels after the first convolution.
+        ngf: usize,
+        /// Halvings of the size: 7 for images of 128 pixels, 8 for 256.
+        halvings: usize,
+        /// Its normalisation layers.
+        norm: Norm,
+        /// Whether they scale and shift.
+        affine: bool,
     },
     /// The PatchGAN discriminator of Isola et al. 2017.
     Patch {
@@ -40,22 +68,84 @@ pub enum Architecture {
         ndf: usize,
         /// Layers before the last two; 3 gives the 70×70 PatchGAN.
         n_layers: usize,
+        /// What else differs from the paper's; nothing by default.
+        style: PatchStyle,
     },
 }
 
+/// How a residual generator differs from the paper's.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct ResnetStyle {
+    /// Whether its blocks are depthwise separable (`mobile-resnet`).
+    pub separable: bool,
+    /// How the size is doubled.
+    pub upsample: Upsample,
+    /// The normalisation layers.
+    pub norm: Norm,
+}
+
+/// How a discriminator differs from the paper's.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct PatchStyle {
+    /// Whether it judges single pixels (official `pixel`); then it has one layer.
+    pub pixel: bool,
+    /// The normalisation layers.
+    pub norm: Norm,
+    /// Whether they scale and shift.
+    pub affine: bool,
+    /// Whether every weight is divided by its largest singular value.
+    pub spectral: bool,
+}
+
+impl ResnetStyle {
+    /// As in the paper.
+    pub const PAPER: Self = Self { separable: false, upsample: Upsample::Transposed, norm: Norm::Instance };
+}
+
+impl PatchStyle {
+    /// As in the paper.
+    pub const PAPER: Self = Self { pixel: false, norm: Norm::Instance, affine: false, spectral: false };
+}
+
 impl Architecture {
-    /// A short name: the official code's `resnet_9blocks` for a generator, `patch_3layers` for a
-    /// discriminator (the official `basic`).
+    /// A short name: the official code's `resnet_9blocks` or `unet_256` for a generator, `patch_3layers` for a
+    /// discriminator (the official `basic`); a network without norms says so.
     pub fn name(&self) -> String {
-        match self {
-            Self::Resnet { n_blocks, .. } => format!("resnet_{n_blocks}blocks"),
+        let kind = match self {
+            Self::Resnet { n_blocks, style, .. } => {
+                let separable = if style.separable { "mobile_" } else { "" };
+                format!("{separable}resnet_{n_blocks}blocks")
+            }
+            Self::Unet { halvings, .. } => format!("unet_{}", 1_u64 << halvings.min(&63)),
+            Self::Patch { style: PatchStyle { pixel: true, .. }, .. } => "pixel".into(),
             Self::Patch { n_layers, .. } => format!("patch_{n_layers}layers"),
-        }
+        };
+        if self.is_without_norm() { kind + WITHOUT_NORM } else { kind }
+    }
+
+    /// Whether it has no normalisation layers.
+    pub fn is_without_norm(&self) -> bool {
+        let norm = match self {
+            Self::Resnet { style, .. } => style.norm,
+            Self::Unet { norm, .. } => *norm,
+            Self::Patch { style, .. } => style.norm,
+        };
+        norm == Norm::None
     }
 
     /// Whether it is a generator.
     pub fn is_generator(&self) -> bool {
-        matches!(self, Self::Resnet { .. })
+        matches!(self, Self::Resnet { .. } | Self::Unet { .. })
+    }
+
+    /// Channels of a generator's largest maps, and what the sides of its pictures are multiples of; `None` for a
+    /// discriminator.
+    pub fn generator_size(&self) -> Option<(usize, u32)> {
+        match *self {
+            Self::Resnet { ngf, .. } => Some((ngf, 4)),
+            Self::Unet { ngf, halvings, .. } => Some((ngf, 1 << halvings)),
+            Self::Patch { .. } => None,
+        }
     }
 
     /// Every parameter in the official order.
@@ -65,101 +155,260 @@ impl Architecture {
     pub fn parameters(&self) -> Vec<Parameter> {
         let mut list = List::default();
         match *self {
-            Self::Resnet { in_channels, out_channels, ngf, n_blocks, affine } => {
-                list.convolution("model.1", ngf, in_channels, 7).norm("model.2", ngf, affine);
-                list.convolution("model.4", 2 * ngf, ngf, 3).norm("model.5", 2 * ngf, affine);
-                list.convolution("model.7", 4 * ngf, 2 * ngf, 3).norm("model.8", 4 * ngf, affine);
-                let width = 4 * ngf;
-                for block in 10..10 + n_blocks {
-                    // [pad, conv, norm, relu, pad, conv, norm]
-                    for (conv, norm) in [(1, 2), (5, 6)] {
-                        list.convolution(&format!("model.{block}.conv_block.{conv}"), width, width, 3);
-                        list.norm(&format!("model.{block}.conv_block.{norm}"), width, affine);
-                    }
-                }
-                let up = 10 + n_blocks;
-                list.transposed(&format!("model.{up}"), 4 * ngf, 2 * ngf, 3);
-                list.norm(&format!("model.{}", up + 1), 2 * ngf, affine);
-                list.transposed(&format!("model.{}", up + 3), 2 * ngf, ngf, 3);
-                list.norm(&format!("model.{}", up + 4), ngf, affine);
-                list.convolution(&format!("model.{}", up + 7), out_channels, ngf, 7);
+            Self::Resnet { in_channels, out_channels, ngf, n_blocks, affine, style } => {
+                list.resnet([in_channels, out_channels, ngf], n_blocks, affine, style);
             }
-            Self::Patch { in_channels, ndf, n_layers } => {
-                list.convolution("model.0", ndf, in_channels, 4);
-                let width = |layer: usize| ndf * (1 << layer.min(3));
-                for layer in 1..=n_layers {
-                    // [conv, norm, leaky relu]
-                    list.convolution(&format!("model.{}", 3 * layer - 1), width(layer), width(layer - 1), 4);
-                }
-                list.convolution(&format!("model.{}", 3 * n_layers + 2), 1, width(n_layers), 4);
+            Self::Unet { in_channels, out_channels, ngf, halvings, norm, affine } => {
+                list.unet([in_channels, out_channels, ngf], halvings, norm, affine);
             }
+            Self::Patch { in_channels, ndf, n_layers, style } => list.patch(in_channels, ndf, n_layers, style),
         }
-        list.0
+        list.found
     }
 
     /// Number of parameters: 11,378,179 for the paper's generator with 9 blocks, 7,837,699 with 6,
     /// 2,764,737 for its discriminator.
     pub fn parameter_count(&self) -> u64 {
-        self.parameters().iter().map(|(_, shape)| shape.iter().map(|&n| n as u64).product::<u64>()).sum()
+        let learned = |(name, _): &&Parameter| !name.ends_with(".weight_u") && !name.ends_with(".weight_v");
+        let size = |(_, shape): &Parameter| shape.iter().map(|&n| n as u64).product::<u64>();
+        self.parameters().iter().filter(learned).map(size).sum()
     }
 
-    /// A generator within the bounds of [`Self::infer`].
+    /// The paper's generator within the bounds of [`Self::infer`].
     pub fn resnet(in_channels: usize, out_channels: usize, ngf: usize, n_blocks: usize, affine: bool) -> Option<Self> {
-        let channels = [in_channels, out_channels, ngf].iter().all(|n| (1..=MAX_CHANNELS).contains(n));
-        let sound = channels && (1..=MAX_BLOCKS).contains(&n_blocks);
-        sound.then_some(Self::Resnet { in_channels, out_channels, ngf, n_blocks, affine })
+        let style = ResnetStyle::default();
+        Self::Resnet { in_channels, out_channels, ngf, n_blocks, affine, style }.within_bounds()
     }
 
-    /// A discriminator within the bounds of [`Self::infer`].
+    /// The paper's discriminator within the bounds of [`Self::infer`].
     pub fn patch(in_channels: usize, ndf: usize, n_layers: usize) -> Option<Self> {
-        let channels = [in_channels, ndf].iter().all(|n| (1..=MAX_CHANNELS).contains(n));
-        (channels && (1..=MAX_BLOCKS).contains(&n_layers)).then_some(Self::Patch { in_channels, ndf, n_layers })
+        Self::Patch { in_channels, ndf, n_layers, style: PatchStyle::default() }.within_bounds()
+    }
+
+    fn within_bounds(self) -> Option<Self> {
+        let channels = |all: &[usize]| all.iter().all(|n| (1..=MAX_CHANNELS).contains(n));
+        let is_sound = match self {
+            Self::Resnet { in_channels, out_channels, ngf, n_blocks, .. } => {
+                channels(&[in_channels, out_channels, ngf]) && (1..=MAX_BLOCKS).contains(&n_blocks)
+            }
+            Self::Unet { in_channels, out_channels, ngf, halvings, .. } => {
+                channels(&[in_channels, out_channels, ngf]) && HALVINGS.contains(&halvings)
+            }
+            Self::Patch { in_channels, ndf, n_layers, .. } => {
+                channels(&[in_channels, ndf]) && (1..=MAX_BLOCKS).contains(&n_layers)
+            }
+        };
+        is_sound.then_some(self)
     }
 
     /// The one architecture that tensors of these names and shapes can belong to, judged by the
-    /// few that tell; the others are not looked at. `None` when it is neither network.
+    /// few that tell; the others are not looked at. `None` when it is no network of these.
+    ///
+    /// A convolution with neither a bias nor a norm with a scale behind it has no norm at all: in the official code
+    /// only batch norms, which have scales, and missing norms go without biases.
     pub fn infer(tensors: &[(&str, &[usize])]) -> Option<Self> {
         let shape = |name: &str| tensors.iter().find(|(other, _)| *other == name).map(|(_, shape)| *shape);
+        let has = |name: &str| shape(name).is_some();
+        let norm = |conv: &str, affine| {
+            if affine || has(&format!("{conv}.bias")) { Norm::Instance } else { Norm::None }
+        };
         if let Some(&[ngf, in_channels, 7, 7]) = shape("model.1.weight") {
-            let is_block = |index: usize| shape(&format!("model.{index}.conv_block.1.weight")).is_some();
+            let separable = has("model.10.conv_block.1.conv.0.weight");
+            let first = if separable { "1.conv.0" } else { "1" };
+            let is_block = |index: usize| has(&format!("model.{index}.conv_block.{first}.weight"));
             let n_blocks = (0..=MAX_BLOCKS).find(|block| !is_block(10 + block)).filter(|&n| n > 0)?;
             let out_channels = match shape(&format!("model.{}.weight", 17 + n_blocks)) {
                 Some(&[out_channels, ..]) => out_channels,
                 _ => 3,
             };
-            return Self::resnet(in_channels, out_channels, ngf, n_blocks, shape("model.2.weight").is_some());
+            let upsample = match shape(&format!("model.{}.weight", 10 + n_blocks)) {
+                Some(&[outputs, inputs, ..]) if outputs < inputs => Upsample::Resize,
+                _ => Upsample::Transposed,
+            };
+            let affine = has("model.2.weight");
+            let style = ResnetStyle { separable, upsample, norm: norm("model.1", affine) };
+            return Self::Resnet { in_channels, out_channels, ngf, n_blocks, affine, style }.within_bounds();
         }
-        if let Some(&[ndf, in_channels, 4, 4]) = shape("model.0.weight") {
-            let is_layer = |layer: usize| shape(&format!("model.{}.weight", 3 * layer - 1)).is_some();
+        if let Some(&[ngf, in_channels, 4, 4]) = shape("model.model.0.weight") {
+            let below = |level: usize| format!("model.model.1.model.{}", "3.model.".repeat(level));
+            let halvings = 1 + (0..MAX_BLOCKS.min(64)).find(|level| !has(&format!("{}1.weight", below(*level))))?;
+            let out_channels = match shape("model.model.3.weight") {
+                Some(&[_, out_channels, ..]) => out_channels,
+                _ => 3,
+            };
+            let affine = has(&format!("{}2.weight", below(0)));
+            let norm = norm("model.model.0", affine);
+            return Self::Unet { in_channels, out_channels, ngf, halvings, norm, affine }.within_bounds();
+        }
+        if let Some(&[ndf, in_channels, 1, 1]) = shape("net.0.weight").or(shape("net.0.weight_orig")) {
+            let affine = has("net.3.weight");
+            let spectral = has("net.0.weight_orig");
+            let style = PatchStyle { pixel: true, norm: norm("net.2", affine), affine, spectral };
+            return Self::Patch { in_channels, ndf, n_layers: 1, style }.within_bounds();
+        }
+        let spectral = has("model.0.weight_orig");
+        let weight = if spectral { "weight_orig" } else { "weight" };
+        if let Some(&[ndf, in_channels, 4, 4]) = shape(&format!("model.0.{weight}")) {
+            let is_layer = |layer: usize| has(&format!("model.{}.{weight}", 3 * layer - 1));
             let layers = (1..=MAX_BLOCKS).find(|&layer| !is_layer(layer))? - 1;
             // The last of them is the map itself.
             let n_layers = layers.checked_sub(1).filter(|&n| n > 0)?;
-            return Self::patch(in_channels, ndf, n_layers);
+            let affine = has("model.3.weight");
+            let style = PatchStyle { pixel: false, norm: norm("model.2", affine), affine, spectral };
+            return Self::Patch { in_channels, ndf, n_layers, style }.within_bounds();
         }
         None
+    }
+
+    /// The generator of this architecture with all weights zero; `None` for a discriminator.
+    pub fn generator<B: Backend>(&self, device: &B::Device) -> Option<Generator<B>> {
+        Some(match *self {
+            Self::Resnet { in_channels, out_channels, ngf, n_blocks, affine, style } => {
+                let ResnetStyle { separable, upsample, norm } = style;
+                let config = ResnetGeneratorConfig {
+                    in_channels,
+                    out_channels,
+                    ngf,
+                    n_blocks,
+                    affine,
+                    separable,
+                    upsample,
+                    norm,
+                };
+                Generator::Resnet(config.init(device))
+            }
+            Self::Unet { in_channels, out_channels, ngf, halvings, norm, affine } => {
+                let config = UnetGeneratorConfig { in_channels, out_channels, ngf, halvings, norm, affine };
+                Generator::Unet(config.init(device))
+            }
+            Self::Patch { .. } => return None,
+        })
+    }
+
+    /// The discriminator of this architecture with all weights zero; `None` for a generator.
+    pub fn discriminator<B: Backend>(&self, device: &B::Device) -> Option<PatchDiscriminator<B>> {
+        let Self::Patch { in_channels, ndf, n_layers, style } = *self else { return None };
+        let PatchStyle { pixel, norm, affine, spectral } = style;
+        let n_layers = (!pixel).then_some(n_layers);
+        Some(PatchDiscriminatorConfig { in_channels, ndf, n_layers, norm, affine, spectral }.init(device))
     }
 }
 
 /// The parameters so far.
 #[derive(Default)]
-struct List(Vec<Parameter>);
+struct List {
+    found: Vec<Parameter>,
+    /// Whether convolutions have biases, but where it is said otherwise.
+    biased: bool,
+    spectral: bool,
+}
 
 impl List {
-    fn convolution(&mut self, layer: &str, out_channels: usize, in_channels: usize, kernel: usize) -> &mut Self {
-        self.weight_and_bias(layer, vec![out_channels, in_channels, kernel, kernel], out_channels)
+    fn resnet(&mut self, [inputs, outputs, ngf]: [usize; 3], n_blocks: usize, affine: bool, style: ResnetStyle) {
+        let ResnetStyle { separable, upsample, norm } = style;
+        let affine = affine && norm == Norm::Instance;
+        self.biased = norm == Norm::Instance;
+        self.convolution("model.1", ngf, inputs, 7).norm("model.2", ngf, affine);
+        self.convolution("model.4", 2 * ngf, ngf, 3).norm("model.5", 2 * ngf, affine);
+        self.convolution("model.7", 4 * ngf, 2 * ngf, 3).norm("model.8", 4 * ngf, affine);
+        let width = 4 * ngf;
+        for block in 10..10 + n_blocks {
+            if separable {
+                // [pad, [depthwise, norm, pointwise], norm, relu, dropout, pad, [depthwise, norm, pointwise], norm]
+                for (conv, norm) in [(1, 2), (6, 7)] {
+                    let inner = |index: usize| format!("model.{block}.conv_block.{conv}.conv.{index}");
+                    self.convolution(&inner(0), width, 1, 3).norm(&inner(1), width, affine);
+                    self.convolution(&inner(2), width, width, 1);
+                    self.norm(&format!("model.{block}.conv_block.{norm}"), width, affine);
+                }
+                continue;
+            }
+            // [pad, conv, norm, relu, pad, conv, norm]
+            for (conv, norm) in [(1, 2), (5, 6)] {
+                self.convolution(&format!("model.{block}.conv_block.{conv}"), width, width, 3);
+                self.norm(&format!("model.{block}.conv_block.{norm}"), width, affine);
+            }
+        }
+        let up = 10 + n_blocks;
+        for (position, from, to) in [(up, 4 * ngf, 2 * ngf), (up + 3, 2 * ngf, ngf)] {
+            let name = format!("model.{position}");
+            match upsample {
+                Upsample::Transposed => self.transposed(&name, from, to, 3),
+                Upsample::Resize => self.convolution(&name, to, from, 3),
+            };
+            self.norm(&format!("model.{}", position + 1), to, affine);
+        }
+        self.biased = true;
+        self.convolution(&format!("model.{}", up + 7), outputs, ngf, 7);
     }
 
-    fn transposed(&mut self, layer: &str, in_channels: usize, out_channels: usize, kernel: usize) -> &mut Self {
-        self.weight_and_bias(layer, vec![in_channels, out_channels, kernel, kernel], out_channels)
+    /// The modules of a U-Net lie one inside the other; each level's names begin where the level above ends.
+    fn unet(&mut self, [inputs, outputs, ngf]: [usize; 3], halvings: usize, norm: Norm, affine: bool) {
+        let affine = affine && norm == Norm::Instance;
+        self.biased = norm == Norm::Instance;
+        let channels = |level: usize| ngf << (level - 1).min(3);
+        let inside = |level: usize| format!("model.model.1.model.{}", "3.model.".repeat(level - 2));
+        self.convolution("model.model.0", ngf, inputs, 4);
+        for level in 2..=halvings {
+            self.convolution(&format!("{}1", inside(level)), channels(level), channels(level - 1), 4);
+            if level < halvings {
+                self.norm(&format!("{}2", inside(level)), channels(level), affine);
+            }
+        }
+        for level in (2..=halvings).rev() {
+            let (position, inputs) = if level == halvings { (3, channels(level)) } else { (5, 2 * channels(level)) };
+            self.transposed(&format!("{}{position}", inside(level)), inputs, channels(level - 1), 4);
+            self.norm(&format!("{}{}", inside(level), position + 1), channels(level - 1), affine);
+        }
+        self.biased = true;
+        self.transposed("model.model.3", 2 * ngf, outputs, 4);
+    }
+
+    fn patch(&mut self, inputs: usize, ndf: usize, n_layers: usize, style: PatchStyle) {
+        let PatchStyle { pixel, norm, affine, spectral } = style;
+        let affine = affine && norm == Norm::Instance;
+        let (root, kernel) = if pixel { ("net", 1) } else { ("model", 4) };
+        let width = |layer: usize| ndf * (1 << layer.min(3));
+        (self.spectral, self.biased) = (spectral, true);
+        self.convolution(&format!("{root}.0"), ndf, inputs, kernel);
+        self.biased = norm == Norm::Instance;
+        for layer in 1..=n_layers {
+            // [conv, norm, leaky relu]
+            self.convolution(&format!("{root}.{}", 3 * layer - 1), width(layer), width(layer - 1), kernel);
+            self.norm(&format!("{root}.{}", 3 * layer), width(layer), affine);
+        }
+        self.biased |= !pixel;
+        self.convolution(&format!("{root}.{}", 3 * n_layers + 2), 1, width(n_layers), kernel);
+    }
+
+    fn convolution(&mut self, layer: &str, outputs: usize, inputs: usize, kernel: usize) -> &mut Self {
+        self.weight(layer, vec![outputs, inputs, kernel, kernel], outputs)
+    }
+
+    fn transposed(&mut self, layer: &str, inputs: usize, outputs: usize, kernel: usize) -> &mut Self {
+        self.weight(layer, vec![inputs, outputs, kernel, kernel], outputs)
+    }
+
+    /// A weight, its bias, and what a spectral norm knows of it under PyTorch's names.
+    fn weight(&mut self, layer: &str, shape: Vec<usize>, outputs: usize) -> &mut Self {
+        let vectors = [shape[0], shape[1..].iter().product()];
+        let name = if self.spectral { "weight_orig" } else { "weight" };
+        self.found.push((format!("{layer}.{name}"), shape));
+        if self.biased {
+            self.found.push((format!("{layer}.bias"), vec![outputs]));
+        }
+        if self.spectral {
+            self.found.push((format!("{layer}.weight_u"), vec![vectors[0]]));
+            self.found.push((format!("{layer}.weight_v"), vec![vectors[1]]));
+        }
+        self
     }
 
     fn norm(&mut self, layer: &str, channels: usize, affine: bool) -> &mut Self {
-        if affine { self.weight_and_bias(layer, vec![channels], channels) } else { self }
-    }
-
-    fn weight_and_bias(&mut self, layer: &str, weight: Vec<usize>, bias: usize) -> &mut Self {
-        self.0.push((format!("{layer}.weight"), weight));
-        self.0.push((format!("{layer}.bias"), vec![bias]));
+        if affine {
+            self.found.push((format!("{layer}.weight"), vec![channels]));
+            self.found.push((format!("{layer}.bias"), vec![channels]));
+        }
         self
     }
 }
@@ -168,9 +417,11 @@ impl List {
 mod tests {
     use super::*;
 
+    const RESNET: ResnetStyle = ResnetStyle::PAPER;
+    const PATCH: PatchStyle = PatchStyle::PAPER;
     const GENERATOR: Architecture =
-        Architecture::Resnet { in_channels: 3, out_channels: 3, ngf: 64, n_blocks: 9, affine: false };
-    const DISCRIMINATOR: Architecture = Architecture::Patch { in_channels: 3, ndf: 64, n_layers: 3 };
+        Architecture::Resnet { in_channels: 3, out_channels: 3, ngf: 64, n_blocks: 9, affine: false, style: RESNET };
+    const DISCRIMINATOR: Architecture = Architecture::Patch { in_channels: 3, ndf: 64, n_layers: 3, style: PATCH };
 
     fn inferred(parameters: &[Parameter]) -> Option<Architecture> {
         let tensors: Vec<_> = parameters.iter().map(|(name, shape)| (name.as_str(), shape.as_slice())).collect();
@@ -179,7 +430,14 @@ mod tests {
 
     #[test]
     fn parameter_counts_are_those_of_the_paper() {
-        let six = Architecture::Resnet { in_channels: 3, out_channels: 3, ngf: 64, n_blocks: 6, affine: false };
+        let six = Architecture::Resnet {
+            in_channels: 3,
+            out_channels: 3,
+            ngf: 64,
+            n_blocks: 6,
+            affine: false,
+            style: RESNET,
+        };
         assert_eq!(GENERATOR.parameter_count(), 11_378_179);
         assert_eq!(six.parameter_count(), 7_837_699);
         assert_eq!(DISCRIMINATOR.parameter_count(), 2_764_737);
@@ -208,14 +466,33 @@ mod tests {
 
     #[test]
     fn every_architecture_is_inferred_from_its_own_parameters() {
-        for n_blocks in [1, 2, 6, 9, 12] {
+        let styles =
+            [RESNET, ResnetStyle { separable: true, ..RESNET }, ResnetStyle { upsample: Upsample::Resize, ..RESNET }];
+        for (n_blocks, style) in [1, 2, 6, 9, 12].into_iter().zip(styles.into_iter().cycle()) {
             for affine in [false, true] {
-                let resnet = Architecture::Resnet { in_channels: 1, out_channels: 4, ngf: 5, n_blocks, affine };
+                let resnet = Architecture::Resnet { in_channels: 1, out_channels: 4, ngf: 5, n_blocks, affine, style };
                 assert_eq!(inferred(&resnet.parameters()), Some(resnet));
             }
         }
+        let style = ResnetStyle { norm: Norm::None, ..RESNET };
+        let bare = Architecture::Resnet { in_channels: 3, out_channels: 3, ngf: 4, n_blocks: 2, affine: false, style };
+        assert_eq!(inferred(&bare.parameters()), Some(bare));
+        for (halvings, norm, affine) in [(5, Norm::Instance, false), (7, Norm::Instance, true), (8, Norm::None, false)]
+        {
+            let unet = Architecture::Unet { in_channels: 1, out_channels: 2, ngf: 3, halvings, norm, affine };
+            assert_eq!(inferred(&unet.parameters()), Some(unet));
+        }
+        for pixel in [false, true] {
+            for (norm, affine) in [(Norm::Instance, false), (Norm::Instance, true), (Norm::None, false)] {
+                for spectral in [false, true] {
+                    let style = PatchStyle { pixel, norm, affine, spectral };
+                    let patch = Architecture::Patch { in_channels: 3, ndf: 5, n_layers: 1, style };
+                    assert_eq!(inferred(&patch.parameters()), Some(patch));
+                }
+            }
+        }
         for n_layers in 1..6 {
-            let patch = Architecture::Patch { in_channels: 6, ndf: 7, n_layers };
+            let patch = Architecture::Patch { in_channels: 6, ndf: 7, n_layers, style: PATCH };
             assert_eq!(inferred(&patch.parameters()), Some(patch));
         }
     }
@@ -232,7 +509,7 @@ mod tests {
 
     #[test]
     fn channels_of_the_discriminator_stop_at_eight_times_ndf() {
-        let deep = Architecture::Patch { in_channels: 3, ndf: 8, n_layers: 5 }.parameters();
+        let deep = Architecture::Patch { in_channels: 3, ndf: 8, n_layers: 5, style: PATCH }.parameters();
         let weights: Vec<_> = deep.iter().filter(|(name, _)| name.ends_with("weight")).map(|(_, s)| s[0]).collect();
         assert_eq!(weights, [8, 16, 32, 64, 64, 64, 1]);
     }

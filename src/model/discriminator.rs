@@ -8,7 +8,8 @@ use burn::tensor::activation::leaky_relu;
 use burn::tensor::backend::Backend;
 
 use super::Dual;
-use super::layers::{Conv, ConvNorm};
+use super::layers::{Conv, ConvNorm, NormStyle};
+use crate::config::Norm;
 use crate::kernels::{Geometry, Kernels};
 
 /// Slope of every leaky ReLU.
@@ -23,24 +24,45 @@ pub struct PatchDiscriminatorConfig {
     /// Channels after the first convolution.
     #[config(default = 64)]
     pub ndf: usize,
-    /// Halvings of the size; 3 gives 70×70 patches.
-    #[config(default = 3)]
-    pub n_layers: usize,
+    /// Halvings of the size; 3 gives 70×70 patches. `None` for a discriminator of single pixels (official
+    /// `PixelDiscriminator`): three 1×1 convolutions.
+    #[config(default = "Some(3)")]
+    pub n_layers: Option<usize>,
+    /// The normalisation layers.
+    #[config(default = "Norm::Instance")]
+    pub norm: Norm,
+    /// Whether the instance norms have a scale and a shift.
+    #[config(default = false)]
+    pub affine: bool,
+    /// Whether every weight is divided by its largest singular value.
+    #[config(default = false)]
+    pub spectral: bool,
 }
 
 impl PatchDiscriminatorConfig {
-    /// The discriminator with all weights zero; see [`super::init::normal`].
+    /// The discriminator with all weights zero; see [`super::parameters::init`].
     pub fn init<B: Backend>(&self, device: &B::Device) -> PatchDiscriminator<B> {
+        let style = NormStyle { norm: self.norm, affine: self.affine };
+        let layers = self.n_layers.unwrap_or(1);
         let channels = |layer: usize| self.ndf * (1 << layer.min(3));
-        let middle = (1..=self.n_layers).map(|layer| {
-            let stride = if layer == self.n_layers { 1 } else { 2 };
-            let conv = Conv::new(channels(layer - 1), channels(layer), Geometry::zero(4, stride, 1), device);
-            ConvNorm::new(conv, channels(layer), false, SLOPE, device)
+        let geometry = |stride| match self.n_layers {
+            Some(_) => Geometry::zero(4, stride, 1),
+            None => Geometry::zero(1, 1, 0),
+        };
+        let conv = |inputs, outputs, stride| {
+            Conv::new(inputs, outputs, geometry(stride), device).with_spectral_norm(self.spectral)
+        };
+        let middle = (1..=layers).map(|layer| {
+            let stride = if layer == layers { 1 } else { 2 };
+            let conv = conv(channels(layer - 1), channels(layer), stride).with_bias(style.leaves_bias());
+            ConvNorm::new(conv, channels(layer), style, SLOPE, device)
         });
+        // The official code leaves the bias out of the last layer of single pixels, too, where there is no norm.
+        let head_bias = self.n_layers.is_some() || style.leaves_bias();
         PatchDiscriminator {
-            stem: Conv::new(self.in_channels, self.ndf, Geometry::zero(4, 2, 1), device),
+            stem: conv(self.in_channels, self.ndf, 2),
             middle: middle.collect(),
-            head: Conv::new(channels(self.n_layers), 1, Geometry::zero(4, 1, 1), device),
+            head: conv(channels(layers), 1, 1).with_bias(head_bias),
         }
     }
 }
@@ -56,10 +78,21 @@ pub struct PatchDiscriminator<B: Backend> {
     head: Conv<B>,
 }
 
+impl<B: Backend> PatchDiscriminator<B> {
+    /// The same after one power iteration of its spectral norms, where it has any: once before every step.
+    pub fn iterate(self) -> Self {
+        Self {
+            stem: self.stem.iterate(),
+            middle: self.middle.into_iter().map(ConvNorm::iterate).collect(),
+            head: self.head.iterate(),
+        }
+    }
+}
+
 impl<B: Kernels> PatchDiscriminator<B> {
     /// # Shapes
     /// - input: `[N, in_channels, H, W]` in [-1, 1]
-    /// - output: `[N, 1, H', W']`; 256² gives 30×30
+    /// - output: `[N, 1, H', W']`; 256² gives 30×30, single pixels `[N, 1, H, W]`
     pub fn forward(&self, input: Tensor<B, 4>) -> Tensor<B, 4> {
         let stem = leaky_relu(self.stem.forward(input), f64::from(SLOPE));
         let features = self.middle.iter().fold(stem, |planes, layer| layer.forward(planes));

@@ -6,7 +6,9 @@ use burn::module::Module;
 use burn::tensor::Tensor;
 use burn::tensor::backend::Backend;
 
-use super::layers::{Conv, ConvNorm, ResidualBlock};
+use super::Dropout;
+use super::layers::{Conv, ConvNorm, NormStyle, ResidualBlock};
+use crate::config::{Norm, Upsample};
 use crate::kernels::{Geometry, Kernels};
 
 /// The generator's shape; the defaults are the official `resnet_9blocks` with 11,378,179 parameters.
@@ -27,22 +29,34 @@ pub struct ResnetGeneratorConfig {
     /// Whether the instance norms have a scale and a shift.
     #[config(default = false)]
     pub affine: bool,
+    /// Whether the residual blocks are depthwise separable (`mobile-resnet`).
+    #[config(default = false)]
+    pub separable: bool,
+    /// How the size is doubled.
+    #[config(default = "Upsample::Transposed")]
+    pub upsample: Upsample,
+    /// The normalisation layers.
+    #[config(default = "Norm::Instance")]
+    pub norm: Norm,
 }
 
 impl ResnetGeneratorConfig {
-    /// The generator with all weights zero (affine scales one); see [`super::init::normal`].
+    /// The generator with all weights zero (affine scales one); see [`super::parameters::init`].
     pub fn init<B: Backend>(&self, device: &B::Device) -> ResnetGenerator<B> {
-        let Self { in_channels, out_channels, ngf, n_blocks, affine } = *self;
-        let relu = |conv, outputs| ConvNorm::new(conv, outputs, affine, 0.0, device);
+        let Self { in_channels, out_channels, ngf, n_blocks, affine, separable, upsample, norm } = *self;
+        let style = NormStyle { norm, affine };
+        let relu =
+            |conv: Conv<B>, outputs| ConvNorm::new(conv.with_bias(style.leaves_bias()), outputs, style, 0.0, device);
         let down = |factor: usize| {
             let conv = Conv::new(factor * ngf, 2 * factor * ngf, Geometry::zero(3, 2, 1), device);
             relu(conv, 2 * factor * ngf)
         };
-        let up = |factor: usize| relu(Conv::doubling(factor * ngf, factor * ngf / 2, device), factor * ngf / 2);
+        let up =
+            |factor: usize| relu(Conv::doubling(factor * ngf, factor * ngf / 2, upsample, device), factor * ngf / 2);
         ResnetGenerator {
             stem: relu(Conv::new(in_channels, ngf, Geometry::reflect(7), device), ngf),
             down: vec![down(1), down(2)],
-            blocks: (0..n_blocks).map(|_| ResidualBlock::new(4 * ngf, affine, device)).collect(),
+            blocks: (0..n_blocks).map(|_| ResidualBlock::new(4 * ngf, separable, style, device)).collect(),
             up: vec![up(4), up(2)],
             head: Conv::new(ngf, out_channels, Geometry::reflect(7), device),
         }
@@ -84,11 +98,16 @@ impl<B: Kernels> ResnetGenerator<B> {
     /// # Shapes
     /// - input: the output of the stage before, or the image
     pub fn stage(&self, stage: usize, input: Tensor<B, 4>) -> Tensor<B, 4> {
+        self.stage_with(stage, input, None)
+    }
+
+    /// [`ResnetGenerator::stage`] while training, with the dropout of this pass.
+    pub fn stage_with(&self, stage: usize, input: Tensor<B, 4>, dropout: Option<Dropout>) -> Tensor<B, 4> {
         let [down, blocks, up] = [self.down.len(), self.blocks.len(), self.up.len()];
         match stage {
             0 => self.stem.forward(input),
             layer if layer <= down => self.down[layer - 1].forward(input),
-            layer if layer <= down + blocks => self.blocks[layer - 1 - down].forward(input),
+            layer if layer <= down + blocks => self.blocks[layer - 1 - down].forward(input, dropout, layer),
             layer if layer <= down + blocks + up => self.up[layer - 1 - down - blocks].forward(input),
             _ => self.head.forward(input).tanh(),
         }

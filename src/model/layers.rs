@@ -6,50 +6,102 @@ use burn::module::{Module, Param};
 use burn::tensor::Tensor;
 use burn::tensor::backend::Backend;
 
-use super::Dual;
+use super::{Dropout, Dual, Spectral};
+use crate::config::{Norm, Upsample};
 use crate::kernels::{self, Geometry, Kernels};
 
-/// A convolution or, with `transposed`, its adjoint, which doubles the size (3×3, stride 2,
-/// padding 1, output padding 1). Every one has a bias, as in the official code.
+/// What a convolution does besides its [`Geometry`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    /// Every output out of every input.
+    Plain,
+    /// The adjoint of a plain one of stride 2, which doubles the size.
+    Transposed,
+    /// A plain one of the input doubled by repeating its pixels.
+    Resized,
+    /// Every channel for itself.
+    Depthwise,
+}
+
+/// A convolution of any [`Kind`].
 #[derive(Module, Debug)]
 pub struct Conv<B: Backend> {
-    /// `[outputs, inputs, k, k]`; transposed `[inputs, outputs, k, k]`: PyTorch's order in both cases.
+    /// `[outputs, inputs, k, k]`; transposed `[inputs, outputs, k, k]`, depthwise `[channels, 1, k, k]`: PyTorch's order.
     pub weight: Param<Tensor<B, 4>>,
-    /// `[outputs]`.
-    pub bias: Param<Tensor<B, 1>>,
+    /// `[outputs]`; the official code leaves it out of networks without norms.
+    pub bias: Option<Param<Tensor<B, 1>>>,
+    /// Where the weight is divided by its largest singular value.
+    pub spectral: Option<Spectral<B>>,
     #[module(skip)]
     geometry: Geometry,
-    transposed: bool,
+    #[module(skip)]
+    kind: Kind,
 }
 
 impl<B: Backend> Conv<B> {
-    /// A convolution with zero weights; [`init`](super::init) fills them.
+    /// A convolution with zero weights; [`init`](super::parameters::init) fills them.
     pub fn new(inputs: usize, outputs: usize, geometry: Geometry, device: &B::Device) -> Self {
-        Self::zeros([outputs, inputs], outputs, geometry, false, device)
+        Self::zeros([outputs, inputs], outputs, geometry, Kind::Plain, device)
     }
 
-    /// A transposed convolution that doubles the size.
-    pub fn doubling(inputs: usize, outputs: usize, device: &B::Device) -> Self {
-        Self::zeros([inputs, outputs], outputs, Geometry::zero(3, 2, 1), true, device)
+    /// The adjoint of a convolution of stride 2, which doubles the size.
+    pub fn transposed(inputs: usize, outputs: usize, geometry: Geometry, device: &B::Device) -> Self {
+        Self::zeros([inputs, outputs], outputs, geometry, Kind::Transposed, device)
     }
 
-    fn zeros(channels: [usize; 2], outputs: usize, geometry: Geometry, transposed: bool, device: &B::Device) -> Self {
+    /// A convolution that doubles the size, by its adjoint (3×3, stride 2, padding 1, output padding 1) or by
+    /// repeating pixels before a 3×3 one.
+    pub fn doubling(inputs: usize, outputs: usize, upsample: Upsample, device: &B::Device) -> Self {
+        match upsample {
+            Upsample::Transposed => Self::transposed(inputs, outputs, Geometry::zero(3, 2, 1), device),
+            Upsample::Resize => Self::zeros([outputs, inputs], outputs, Geometry::reflect(3), Kind::Resized, device),
+        }
+    }
+
+    /// A convolution of stride 1 of each channel for itself.
+    pub fn depthwise(channels: usize, geometry: Geometry, device: &B::Device) -> Self {
+        Self::zeros([channels, 1], channels, geometry, Kind::Depthwise, device)
+    }
+
+    fn zeros(channels: [usize; 2], outputs: usize, geometry: Geometry, kind: Kind, device: &B::Device) -> Self {
         let shape = [channels[0], channels[1], geometry.kernel, geometry.kernel];
         Self {
             weight: Param::from_tensor(Tensor::zeros(shape, device)),
-            bias: Param::from_tensor(Tensor::zeros([outputs], device)),
+            bias: Some(Param::from_tensor(Tensor::zeros([outputs], device))),
+            spectral: None,
             geometry,
-            transposed,
+            kind,
         }
+    }
+
+    /// The same with a bias or without.
+    pub fn with_bias(self, bias: bool) -> Self {
+        Self { bias: self.bias.filter(|_| bias), ..self }
+    }
+
+    /// The same with its weight divided by its largest singular value, or not.
+    pub fn with_spectral_norm(self, spectral: bool) -> Self {
+        let weight = self.weight.val();
+        Self { spectral: spectral.then(|| Spectral::new(weight.dims(), &weight.device())), ..self }
+    }
+
+    /// The same after one power iteration of its spectral norm, where it has one.
+    pub fn iterate(self) -> Self {
+        let weight = self.weight.val().set_require_grad(false);
+        Self { spectral: self.spectral.map(|spectral| spectral.iterate(weight)), ..self }
     }
 }
 
 impl<B: Kernels> Conv<B> {
     /// # Shapes
     /// - input: `[N, inputs, H, W]`
-    /// - output: `[N, outputs, geometry.output(H), geometry.output(W)]`, transposed `[N, outputs, 2H, 2W]`
+    /// - output: `[N, outputs, geometry.output(H), geometry.output(W)]`, of a doubling one `[N, outputs, 2H, 2W]`
     pub fn forward(&self, input: Tensor<B, 4>) -> Tensor<B, 4> {
-        self.run(input, Some(self.bias.val()))
+        self.run(input, self.bias())
+    }
+
+    fn bias(&self) -> Option<Tensor<B, 1>> {
+        self.bias.as_ref().map(Param::val)
     }
 
     /// [`Conv::forward`] with its derivative.
@@ -64,8 +116,10 @@ impl<B: Kernels> Conv<B> {
 
     /// The input rows, of `height` in all, that a band of output rows is made of.
     pub fn source_rows(&self, rows: Range<usize>, height: usize) -> Range<usize> {
-        if self.transposed {
-            return rows.start / 2..(rows.end / 2 + 1).min(height);
+        match self.kind {
+            Kind::Transposed => return rows.start / 2..(rows.end / 2 + 1).min(height),
+            Kind::Resized => return rows.start.saturating_sub(1) / 2..(rows.end / 2 + 1).min(height),
+            Kind::Plain | Kind::Depthwise => {}
         }
         let Geometry { kernel, stride, padding, .. } = self.geometry;
         // Whole strides before the band, so that the outputs of the band alone are outputs of the picture.
@@ -75,23 +129,39 @@ impl<B: Kernels> Conv<B> {
 
     /// The output rows `rows`, from a band of the input that begins at row `start` and holds [`Conv::source_rows`].
     fn rows(&self, band: Tensor<B, 4>, start: usize, rows: Range<usize>, bias: Option<Tensor<B, 1>>) -> Tensor<B, 4> {
-        let first = if self.transposed { 2 * start } else { start / self.geometry.stride };
+        let first = match self.kind {
+            Kind::Transposed | Kind::Resized => 2 * start,
+            Kind::Plain | Kind::Depthwise => start / self.geometry.stride,
+        };
         self.run(band, bias).narrow(2, rows.start - first, rows.len())
     }
 
     /// [`Conv::forward`] for the output rows `rows`, from a band of the input that begins at row `start`.
     pub fn forward_rows(&self, band: Tensor<B, 4>, start: usize, rows: Range<usize>) -> Tensor<B, 4> {
-        self.rows(band, start, rows, Some(self.bias.val()))
+        self.rows(band, start, rows, self.bias())
     }
 
     fn run(&self, input: Tensor<B, 4>, bias: Option<Tensor<B, 1>>) -> Tensor<B, 4> {
         let [_, _, height, width] = input.dims();
-        if self.transposed {
-            kernels::conv_transpose2d(input, self.weight.val(), bias, [2 * height, 2 * width], self.geometry)
-        } else {
-            kernels::conv2d(input, self.weight.val(), bias, self.geometry)
+        let weight = self.weight.val();
+        let weight = match &self.spectral {
+            Some(spectral) => spectral.normalise(weight),
+            None => weight,
+        };
+        match self.kind {
+            Kind::Plain => kernels::conv2d(input, weight, bias, self.geometry),
+            Kind::Transposed => kernels::conv_transpose2d(input, weight, bias, [2 * height, 2 * width], self.geometry),
+            Kind::Resized => kernels::conv2d(repeated(input), weight, bias, self.geometry),
+            Kind::Depthwise => kernels::depthwise_conv2d(input, weight, bias, self.geometry),
         }
     }
+}
+
+/// Every pixel four times: the size doubled by its nearest neighbours.
+fn repeated<B: Backend>(planes: Tensor<B, 4>) -> Tensor<B, 4> {
+    let [batch, channels, height, width] = planes.dims();
+    let rows = planes.reshape([batch * channels * height, 1, width, 1]).repeat(&[1, 2, 1, 2]);
+    rows.reshape([batch, channels, 2 * height, 2 * width])
 }
 
 /// Scale and shift of an affine instance norm.
@@ -103,22 +173,49 @@ pub struct Affine<B: Backend> {
     pub bias: Param<Tensor<B, 1>>,
 }
 
-/// Convolution, instance norm and leaky ReLU.
+/// The normalisation layers of a network.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NormStyle {
+    /// Which.
+    pub norm: Norm,
+    /// Whether they have a scale and a shift.
+    pub affine: bool,
+}
+
+impl NormStyle {
+    /// No normalisation.
+    pub const NONE: Self = Self { norm: Norm::None, affine: false };
+
+    /// Whether the convolutions of a network of this style have biases: the official code (`use_bias`) has them in
+    /// front of instance norms, where they cancel, and not where there is no norm.
+    pub fn leaves_bias(self) -> bool {
+        self.norm == Norm::Instance
+    }
+}
+
+/// Convolution, instance norm where there is one, and leaky ReLU.
 #[derive(Module, Debug)]
 pub struct ConvNorm<B: Backend> {
     conv: Conv<B>,
     affine: Option<Affine<B>>,
+    #[module(skip)]
+    norm: Norm,
     slope: f32,
 }
 
 impl<B: Backend> ConvNorm<B> {
-    /// `slope` is the leaky ReLU's: 0 for ReLU, 1 for none. `affine`: the norm has a scale (1) and a shift (0).
-    pub fn new(conv: Conv<B>, outputs: usize, affine: bool, slope: f32, device: &B::Device) -> Self {
-        let affine = affine.then(|| Affine {
+    /// `slope` is the leaky ReLU's: 0 for ReLU, 1 for none.
+    pub fn new(conv: Conv<B>, outputs: usize, style: NormStyle, slope: f32, device: &B::Device) -> Self {
+        let affine = (style.affine && style.norm == Norm::Instance).then(|| Affine {
             weight: Param::from_tensor(Tensor::ones([outputs], device)),
             bias: Param::from_tensor(Tensor::zeros([outputs], device)),
         });
-        Self { conv, affine, slope }
+        Self { conv, affine, norm: style.norm, slope }
+    }
+
+    /// See [`Conv::iterate`].
+    pub fn iterate(self) -> Self {
+        Self { conv: self.conv.iterate(), ..self }
     }
 }
 
@@ -126,19 +223,32 @@ impl<B: Kernels> ConvNorm<B> {
     /// # Shapes
     /// As [`Conv::forward`].
     ///
-    /// The convolution's bias is left out: an instance norm takes away whatever constant it adds.
+    /// The convolution's bias is left out in front of an instance norm, which takes away whatever constant it adds.
     pub fn forward(&self, input: Tensor<B, 4>) -> Tensor<B, 4> {
-        let planes = self.conv.run(input, None);
-        match &self.affine {
-            None => kernels::instance_norm(planes, self.slope),
-            Some(_) => self.finish(kernels::instance_norm(planes, 1.0)),
+        let planes = self.conv.run(input, self.bias());
+        match (self.norm, &self.affine) {
+            (Norm::None, _) => self.finish(planes),
+            (Norm::Instance, None) => kernels::instance_norm(planes, self.slope),
+            (Norm::Instance, Some(_)) => self.finish(kernels::instance_norm(planes, 1.0)),
+        }
+    }
+
+    /// The bias that makes a difference.
+    fn bias(&self) -> Option<Tensor<B, 1>> {
+        match self.norm {
+            Norm::Instance => None,
+            Norm::None => self.conv.bias(),
         }
     }
 
     /// [`ConvNorm::forward`] with its derivative.
     pub fn dual(&self, input: Dual<B>) -> Dual<B> {
-        let value = self.conv.run(input.value, None);
-        let unit = Dual { value, tangent: self.conv.derivative(input.tangent) }.instance_norm();
+        let value = self.conv.run(input.value, self.bias());
+        let planes = Dual { value, tangent: self.conv.derivative(input.tangent) };
+        let unit = match self.norm {
+            Norm::Instance => planes.instance_norm(),
+            Norm::None => planes,
+        };
         let scaled = match &self.affine {
             Some(affine) => unit.affine(shaped(&affine.weight), shaped(&affine.bias)),
             None => unit,
@@ -153,12 +263,15 @@ impl<B: Kernels> ConvNorm<B> {
 
     /// The convolution alone, as [`Conv::forward_rows`].
     pub fn convolve_rows(&self, band: Tensor<B, 4>, start: usize, rows: Range<usize>) -> Tensor<B, 4> {
-        self.conv.rows(band, start, rows, None)
+        self.conv.rows(band, start, rows, self.bias())
     }
 
     /// What follows the convolution, with the mean and 1/σ of every channel given, `[1, channels, 1, 1]`.
     pub fn normalise(&self, planes: Tensor<B, 4>, [mean, scale]: [Tensor<B, 4>; 2]) -> Tensor<B, 4> {
-        self.finish((planes - mean) * scale)
+        match self.norm {
+            Norm::Instance => self.finish((planes - mean) * scale),
+            Norm::None => self.finish(planes),
+        }
     }
 
     /// Scale, shift and activation of normalised planes.
@@ -183,33 +296,49 @@ fn shaped<B: Backend>(param: &Param<Tensor<B, 1>>) -> Tensor<B, 4> {
 }
 
 /// `x + norm(conv(relu(norm(conv(x)))))`, both convolutions 3×3 with reflection padding; no
-/// activation after the sum (Johnson et al. 2016 as changed by the CycleGAN code).
+/// activation after the sum (Johnson et al. 2016 as changed by the CycleGAN code). A separable block has for each a
+/// depthwise one, a norm and a 1×1 one (`MobileResnetBlock` of Li et al. 2020, <https://arxiv.org/abs/2003.08936>).
 #[derive(Module, Debug)]
 pub struct ResidualBlock<B: Backend> {
-    first: ConvNorm<B>,
-    second: ConvNorm<B>,
+    first: Vec<ConvNorm<B>>,
+    second: Vec<ConvNorm<B>>,
 }
 
 impl<B: Backend> ResidualBlock<B> {
     /// A block on `channels` channels.
-    pub fn new(channels: usize, affine: bool, device: &B::Device) -> Self {
-        let layer = |slope| {
-            let conv = Conv::new(channels, channels, Geometry::reflect(3), device);
-            ConvNorm::new(conv, channels, affine, slope, device)
+    pub fn new(channels: usize, separable: bool, style: NormStyle, device: &B::Device) -> Self {
+        let layer =
+            |conv: Conv<B>, slope| ConvNorm::new(conv.with_bias(style.leaves_bias()), channels, style, slope, device);
+        let half = |slope| {
+            if separable {
+                let each = Conv::depthwise(channels, Geometry::reflect(3), device);
+                let all = Conv::new(channels, channels, Geometry::zero(1, 1, 0), device);
+                vec![layer(each, 1.0), layer(all, slope)]
+            } else {
+                vec![layer(Conv::new(channels, channels, Geometry::reflect(3), device), slope)]
+            }
         };
-        Self { first: layer(0.0), second: layer(1.0) }
+        Self { first: half(0.0), second: half(1.0) }
     }
 }
 
 impl<B: Kernels> ResidualBlock<B> {
-    /// Its two layers: the block's output is its input plus what comes out of the second.
-    pub fn layers(&self) -> [&ConvNorm<B>; 2] {
-        [&self.first, &self.second]
+    /// Its layers: the block's output is its input plus what comes out of the last.
+    pub fn layers(&self) -> Vec<&ConvNorm<B>> {
+        self.first.iter().chain(&self.second).collect()
     }
 
+    /// `layer` tells the block's dropout from others' of the same pass.
+    ///
     /// # Shapes
     /// - input and output: `[N, channels, H, W]`, H and W at least 2
-    pub fn forward(&self, input: Tensor<B, 4>) -> Tensor<B, 4> {
-        input.clone() + self.second.forward(self.first.forward(input))
+    pub fn forward(&self, input: Tensor<B, 4>, dropout: Option<Dropout>, layer: usize) -> Tensor<B, 4> {
+        let through =
+            |layers: &[ConvNorm<B>], planes| layers.iter().fold(planes, |planes, layer| layer.forward(planes));
+        let mut half = through(&self.first, input.clone());
+        if let Some(dropout) = dropout {
+            half = dropout.apply(half, layer);
+        }
+        input + through(&self.second, half)
     }
 }

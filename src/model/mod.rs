@@ -1,13 +1,21 @@
-//! The networks of the paper.
+//! The networks: generators and discriminators of the paper and of its code.
 
 pub mod architecture;
 pub mod discriminator;
+mod dropout;
 pub mod dual;
 pub mod generator;
 pub mod layers;
+mod networks;
 pub mod parameters;
+mod spectral;
+pub mod unet;
 
 pub use architecture::Architecture;
 pub use discriminator::{PatchDiscriminator, PatchDiscriminatorConfig};
+pub use dropout::Dropout;
 pub use dual::Dual;
 pub use generator::{ResnetGenerator, ResnetGeneratorConfig};
+pub use networks::Generator;
+pub use spectral::Spectral;
+pub use unet::{UnetGenerator, UnetGeneratorConfig};

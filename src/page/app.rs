@@ -15,19 +15,17 @@ use web_sys::{
 use super::{
     camera, dom, intake,
     models::{self, WEIGHT_FILES},
-    net,
+    net, piles,
     state::{Effect, Message, Notice, Picture, Place, State},
     train_view,
-    training::{Message as Train, Source},
+    training::{Look, Message as Train, Source},
     view::View,
 };
 use crate::{
     platform::worker_handle::{FromWorker, WorkerHandle},
-    protocol::{BackendName, Command, Input, TrainData},
+    protocol::{BackendName, Command, Event as Told, Input},
 };
 
-/// The data set that comes with the page.
-const BUILT_IN: &str = "static/data/emoji.zip";
 /// Time in which a worker should have given up a job.
 const CANCEL_PATIENCE_MS: i32 = 3_000;
 
@@ -39,8 +37,6 @@ struct App {
     is_frame_wanted: Cell<bool>,
     worker: RefCell<Option<WorkerHandle>>,
     downloads: RefCell<HashMap<String, AbortController>>,
-    piles: RefCell<[Vec<File>; 2]>,
-    zip: RefCell<Option<File>>,
     /// Pictures that wait in the queue, by the numbers that the state has for them.
     pictures: RefCell<HashMap<u32, File>>,
     last_picture: Cell<u32>,
@@ -55,8 +51,6 @@ thread_local! {
         is_frame_wanted: Cell::new(false),
         worker: RefCell::default(),
         downloads: RefCell::default(),
-        piles: RefCell::default(),
-        zip: RefCell::default(),
         pictures: RefCell::default(),
         last_picture: Cell::new(0),
     };
@@ -143,7 +137,7 @@ fn carry_out(effect: Effect) {
         }
         Effect::WatchCancel(job) => dom::after(CANCEL_PATIENCE_MS, move || send(Message::CancelOverdue(job))),
         Effect::GatherTrainingData => spawn_local(async {
-            let gathered = gather_training_data().await;
+            let gathered = piles::gather().await;
             send(Message::Train(Train::Gathered(gathered)));
             show_storage().await;
         }),
@@ -158,7 +152,12 @@ fn carry_out(effect: Effect) {
 
 fn spawn_worker() {
     let spawned = WorkerHandle::spawn("./worker_loader.js", |from| match from {
-        FromWorker::Event(envelope) => send(Message::Worker(envelope)),
+        FromWorker::Event(envelope) => {
+            if matches!(envelope.message, Told::Kept { .. }) {
+                spawn_local(show_storage());
+            }
+            send(Message::Worker(envelope));
+        }
         FromWorker::Dead(reason) => send(Message::WorkerDead(reason)),
     });
     let spawned = spawned.map_err(|error| {
@@ -232,6 +231,11 @@ pub async fn show_storage() {
     };
     dom::text(&dom::html("storage"), &text);
     dom::show(&dom::html("clear-storage"), stored > 0);
+    if let Some((used, quota)) = net::usage().await {
+        let [used, quota] = [used, quota].map(super::format::bytes);
+        let text = ["With downloads, this page keeps ", &used, " here; the browser lets it keep ", &quota, "."];
+        dom::text(&dom::html("quota"), &text.concat());
+    }
 }
 
 /// Fetches a sample and translates it.
@@ -246,61 +250,6 @@ pub fn use_sample(address: String) {
             Err(problem) => tell(problem, true),
         }
     });
-}
-
-type Gathered = Result<(TrainData, Vec<Vec<u8>>), String>;
-
-async fn gather_training_data() -> Gathered {
-    let progress = |done, total| send(Message::Train(Train::Gathering { done, total }));
-    if read(|state| state.training.source) == Source::BuiltIn {
-        let bytes = net::download(BUILT_IN, None, progress).await?;
-        return Ok((TrainData::Zip { name: "emoji.zip".into() }, vec![bytes]));
-    }
-    if let Some(zip) = APP.with(|app| app.zip.borrow().clone()) {
-        let bytes = intake::bytes(&zip).await?;
-        return Ok((TrainData::Zip { name: zip.name() }, vec![bytes]));
-    }
-    let [a, b] = APP.with(|app| app.piles.borrow().clone());
-    let total = (a.len() + b.len()) as u64;
-    let side = read(|state| state.training.config.load_size);
-    let mut buffers = Vec::new();
-    for file in a.iter().chain(&b) {
-        buffers.push(intake::training_bytes(file, side).await?);
-        progress(buffers.len() as u64, Some(total));
-    }
-    let names = |files: &[File]| files.iter().map(File::name).collect();
-    Ok((TrainData::Piles { a: names(&a), b: names(&b) }, buffers))
-}
-
-/// Adds pictures to pile A (0) or B (1), or takes a zip for both.
-pub fn fill_pile(pile: usize, files: Vec<File>) {
-    if let Some(zip) = files.iter().find(|file| intake::has_ending(file, ".zip")) {
-        return take_zip(zip.clone());
-    }
-    let given = files.len();
-    let pictures: Vec<File> = files.into_iter().filter(intake::is_picture).collect();
-    if pictures.is_empty() && given > 0 {
-        return tell("There are no pictures among these files.", true);
-    }
-    let counts = APP.with(|app| {
-        app.zip.replace(None);
-        let mut piles = app.piles.borrow_mut();
-        piles[pile].extend(pictures);
-        [piles[0].len(), piles[1].len()]
-    });
-    send(Message::Train(Train::Piles(counts)));
-}
-
-/// Empties pile A (0) or B (1), and takes a zip back.
-pub fn empty_pile(pile: usize) {
-    APP.with(|app| app.piles.borrow_mut()[pile].clear());
-    fill_pile(pile, Vec::new());
-}
-
-fn take_zip(zip: File) {
-    let name = zip.name();
-    APP.with(|app| app.zip.replace(Some(zip)));
-    send(Message::Train(Train::Zip(Some(name))));
 }
 
 /// Takes files for the place where the visitor is; `pile` if they were dropped on one.
@@ -319,13 +268,23 @@ fn take_files(files: Vec<File>, pile: Option<usize>) {
             }
         });
     }
+    let (settings, files): (Vec<File>, Vec<File>) =
+        files.into_iter().partition(|file| intake::has_ending(file, ".toml"));
+    if let Some(settings) = settings.into_iter().next() {
+        take_bytes(settings, |file, bytes| Train::LoadSettings { file, bytes });
+    }
     if files.is_empty() {
         return;
     }
     match (read(|state| state.place), pile) {
-        (Place::Train, Some(pile)) => fill_pile(pile, files),
+        (Place::Train, None) if read(|state| state.training.inspector.is_open) => {
+            if let Some(picture) = files.into_iter().find(intake::is_picture) {
+                inspect(picture);
+            }
+        }
+        (Place::Train, Some(pile)) => piles::fill(pile, files),
         (Place::Train, None) => match files.into_iter().find(|file| intake::has_ending(file, ".zip")) {
-            Some(zip) => take_zip(zip),
+            Some(zip) => piles::take_zip(zip),
             None => {
                 send(Message::Train(Train::UseSource(Source::Own)));
                 tell("Drop pictures on A or on B.", false);
@@ -333,6 +292,21 @@ fn take_files(files: Vec<File>, pile: Option<usize>) {
         },
         (Place::Translate, _) => take_pictures(files),
     }
+}
+
+/// Reads a file for the Train place.
+fn take_bytes(file: File, message: impl Fn(String, Vec<u8>) -> Train + 'static) {
+    spawn_local(async move {
+        match intake::bytes(&file).await {
+            Ok(bytes) => send(Message::Train(message(file.name(), bytes))),
+            Err(problem) => tell(problem, true),
+        }
+    });
+}
+
+/// Takes a picture through the networks of the training.
+fn inspect(picture: File) {
+    take_bytes(picture, |name, bytes| Train::Inspect(Look::File { name, bytes }));
 }
 
 /// Puts pictures into the queue; they are read when their turn comes.
@@ -374,18 +348,26 @@ async fn read_picture(key: u32) {
 
 /// Files that come by the file dialog, by drag and drop, and by paste.
 fn connect_files() {
-    for (button, input) in [("choose", "file"), ("import", "import-file")] {
+    let inputs = [
+        ("choose", "file"),
+        ("import", "import-file"),
+        ("load-settings", "settings-file"),
+        ("inspect-choose", "inspect-file"),
+    ];
+    for (button, input) in inputs {
         dom::on_click(button, move || dom::html(input).click());
     }
+    connect_input("settings-file", |files| take_files(files, None));
+    connect_input("inspect-file", |files| files.into_iter().take(1).for_each(inspect));
     connect_input("import-file", |files| take_files(files, None));
     connect_input("file", |files| take_files(files, None));
     for (pile, name) in ["a", "b"].into_iter().enumerate() {
         for (button, input) in [("add-", "files-"), ("folder-", "folder-files-")] {
             let input = [input, name].concat();
-            connect_input(&input, move |files| fill_pile(pile, files));
+            connect_input(&input, move |files| piles::fill(pile, files));
             dom::on_click(&[button, name].concat(), move || dom::html(&input).click());
         }
-        dom::on_click(&["empty-", name].concat(), move || empty_pile(pile));
+        dom::on_click(&["empty-", name].concat(), move || piles::empty(pile));
     }
 
     let document = dom::document();

@@ -12,7 +12,7 @@ use web_sys::{
 
 use super::{
     app::{read, send},
-    dom,
+    dom, frames, piles,
     state::{LiveMessage, Message, Picture},
 };
 use crate::protocol::Input;
@@ -31,17 +31,48 @@ struct Feed {
     wanted: Cell<Option<u32>>,
 }
 
+/// Milliseconds between two pictures that a pile gets by itself.
+const SERIES_MS: i32 = 1_000;
+
+/// Pictures that the dialog takes for a pile.
+#[derive(Clone, Copy, Debug)]
+struct Shots {
+    pile: usize,
+    taken: u32,
+    /// Whether the next follows by itself.
+    is_series: bool,
+    /// Grows with every series, so that one that was ended does not go on beside the next.
+    series: u32,
+}
+
 thread_local! {
     static FEED: Feed = Feed::default();
+    static SHOTS: Cell<Option<Shots>> = const { Cell::new(None) };
 }
 
 /// Connects the camera's dialog and its controls on the stage.
 pub fn connect() {
-    dom::on_click("camera", || spawn_local(open()));
+    dom::on_click("camera", || spawn_local(open(None)));
+    for (pile, id) in ["camera-a", "camera-b"].into_iter().enumerate() {
+        dom::on_click(id, move || spawn_local(open(Some(pile))));
+    }
     dom::on_click("camera-cancel", || dialog().close());
-    dom::on(&dialog(), "close", |_: Event| turn_off(&still()));
+    dom::on_click("camera-series", || {
+        let Some(shots) = SHOTS.get() else { return };
+        let shots = Shots { is_series: !shots.is_series, series: shots.series + 1, ..shots };
+        SHOTS.set(Some(shots));
+        show_shots();
+        go_on_with(shots.series);
+    });
+    dom::on(&dialog(), "close", |_: Event| {
+        SHOTS.set(None);
+        turn_off(&still());
+    });
     dom::on(&still(), "loadeddata", |_: Event| enable(true));
     dom::on_click("camera-take", || {
+        if SHOTS.get().is_some() {
+            return spawn_local(shoot());
+        }
         if let Ok((width, height, bytes)) = grab(&still(), None) {
             let input = Input::Pixels { width, height };
             send(Message::Pictures(vec![Picture { name: "camera.png".into(), input, bytes, sample: None }]));
@@ -75,13 +106,58 @@ fn feed() -> HtmlVideoElement {
     dom::by_id("live-video")
 }
 
+/// Adds what the camera shows to the pile.
+async fn shoot() {
+    let Some(Shots { pile, .. }) = SHOTS.get() else { return };
+    let name = ["camera-", &js_sys::Date::now().to_string(), ".jpg"].concat();
+    let Ok(picture) = frames::snapshot(&still(), &name).await else { return };
+    // The dialog may have been closed meanwhile; the picture was wanted all the same.
+    piles::fill(pile, vec![picture]);
+    SHOTS.set(SHOTS.get().map(|shots| Shots { taken: shots.taken + 1, ..shots }));
+    show_shots();
+}
+
+fn go_on_with(series: u32) {
+    if SHOTS.get().is_some_and(|shots| shots.is_series && shots.series == series) {
+        spawn_local(async move {
+            shoot().await;
+            dom::after(SERIES_MS, move || go_on_with(series));
+        });
+    }
+}
+
+fn show_shots() {
+    let Some(Shots { taken, is_series, .. }) = SHOTS.get() else { return };
+    dom::attribute(&dom::html("camera-series"), "aria-pressed", if is_series { "true" } else { "false" });
+    let text = match taken {
+        0 => String::new(),
+        1 => "1 picture added.".into(),
+        count => [&count.to_string(), " pictures added."].concat(),
+    };
+    dom::text(&dom::html("camera-count"), &text);
+}
+
 fn enable(is_ready: bool) {
-    for id in ["camera-live", "camera-take"] {
+    for id in ["camera-live", "camera-take", "camera-series"] {
         dom::by_id::<HtmlButtonElement>(id).set_disabled(!is_ready);
     }
 }
 
-async fn open() {
+/// Opens the dialog: for one picture to translate, or for pictures for a pile.
+async fn open(pile: Option<usize>) {
+    let shots = pile.map(|pile| Shots { pile, taken: 0, is_series: false, series: 0 });
+    SHOTS.set(shots);
+    let title = match pile {
+        None => "Take a picture",
+        Some(0) => "Pictures for A",
+        Some(_) => "Pictures for B",
+    };
+    dom::text(&dom::html("camera-title"), title);
+    dom::text(&dom::html("camera-cancel"), if pile.is_some() { "Done" } else { "Cancel" });
+    dom::show(&dom::html("camera-live"), pile.is_none());
+    dom::show(&dom::html("camera-series"), pile.is_some());
+    dom::show(&dom::html("camera-count"), pile.is_some());
+    show_shots();
     let text = dom::html("camera-text");
     dom::text(&text, "Waiting for the camera…");
     enable(false);

@@ -19,20 +19,23 @@ pub fn draw(svg: &Element, curves: &[Vec<(f64, f64)>; 2], last: f64) {
     }
     let all = || curves.iter().flatten();
     let largest = all().map(|point| point.1).fold(0.0, f64::max);
+    let least = all().map(|point| point.1).fold(0.0, f64::min);
     // The axis grows with the training: a fresh one is not a dot at the left.
     let reached = all().map(|point| point.0).fold(0.0, f64::max);
     let end = if reached > 0.0 { reached } else { last.max(1.0) };
-    let levels = ticks(largest);
+    let levels = ticks(least, largest);
     let top = levels.last().copied().unwrap_or(1.0);
+    let bottom = levels.first().copied().unwrap_or(0.0);
+    let span = (top - bottom).max(f64::MIN_POSITIVE);
     let x = |step: f64| LEFT + (width - LEFT - 2.0) * step / end;
-    let y = |value: f64| height - BELOW - (height - BELOW - ABOVE) * value / top;
+    let y = |value: f64| height - BELOW - (height - BELOW - ABOVE) * (value - bottom) / span;
 
     for level in &levels {
         let line = part(svg, "line", &[("class", "grid")]);
         place(&line, &[("x1", LEFT), ("x2", width), ("y1", y(*level)), ("y2", y(*level))]);
         let number = part(svg, "text", &[("text-anchor", "end")]);
         place(&number, &[("x", LEFT - 6.0), ("y", y(*level) + 4.0)]);
-        number.set_text_content(Some(&axis_text(*level, top)));
+        number.set_text_content(Some(&axis_text(*level, span)));
     }
     for (step, anchor) in [(0.0, "start"), (end, "end")] {
         let number = part(svg, "text", &[("text-anchor", anchor)]);
@@ -77,11 +80,11 @@ fn tenths(value: f64) -> String {
 }
 
 /// A tick's number, with as many decimals as the axis needs.
-fn axis_text(value: f64, top: f64) -> String {
-    let digits = match top {
-        top if top >= 10.0 => 0,
-        top if top >= 2.5 => 1,
-        top if top >= 0.1 => 2,
+fn axis_text(value: f64, span: f64) -> String {
+    let digits = match span {
+        span if span >= 10.0 => 0,
+        span if span >= 2.5 => 1,
+        span if span >= 0.1 => 2,
         _ => 3,
     };
     if value == 0.0 { "0".into() } else { format::decimal(value, digits) }

@@ -87,12 +87,14 @@ fn mix(a: &[[f64; 2]; 4], b: &[[f64; 2]; 4], share: f64) -> [[f64; 2]; 4] {
     std::array::from_fn(|curve| std::array::from_fn(|way| a[curve][way] * (1.0 - share) + b[curve][way] * share))
 }
 
-/// A round number not below `largest`, and round tick values from 0 to it (three to six).
-pub fn ticks(largest: f64) -> Vec<f64> {
-    if !largest.is_finite() || largest <= 0.0 {
+/// Round tick values from at most `least` to at least `largest` (three to seven), 0 among them.
+pub fn ticks(least: f64, largest: f64) -> Vec<f64> {
+    let [least, largest] = [least.min(0.0), largest.max(0.0)];
+    let span = largest - least;
+    if !span.is_finite() || span <= 0.0 {
         return vec![0.0, 1.0];
     }
-    let rough = largest / 4.0;
+    let rough = span / 4.0;
     let mut unit = 1.0;
     while unit * 10.0 <= rough {
         unit *= 10.0;
@@ -102,8 +104,8 @@ pub fn ticks(largest: f64) -> Vec<f64> {
     }
     let step = [1.0, 2.0, 2.5, 5.0, 10.0].map(|factor| factor * unit).into_iter().find(|step| *step >= rough);
     let step = step.unwrap_or(unit * 10.0);
-    let count = (largest / step - 1e-9).ceil() as usize;
-    (0..=count).map(|tick| tick as f64 * step).collect()
+    let count = |bound: f64| (bound / step - 1e-9).ceil() as i64;
+    (-count(-least)..=count(largest)).map(|tick| tick as f64 * step).collect()
 }
 
 #[cfg(test)]
@@ -163,12 +165,14 @@ mod tests {
 
     #[test]
     fn ticks_are_round_and_cover_the_values() {
-        assert_eq!(ticks(0.9), [0.0, 0.25, 0.5, 0.75, 1.0]);
-        assert_eq!(ticks(4.0), [0.0, 1.0, 2.0, 3.0, 4.0]);
-        assert_eq!(ticks(600.0), [0.0, 200.0, 400.0, 600.0]);
-        assert_eq!(ticks(f64::NAN), [0.0, 1.0]);
+        assert_eq!(ticks(0.0, 0.9), [0.0, 0.25, 0.5, 0.75, 1.0]);
+        assert_eq!(ticks(0.0, 4.0), [0.0, 1.0, 2.0, 3.0, 4.0]);
+        assert_eq!(ticks(0.0, 600.0), [0.0, 200.0, 400.0, 600.0]);
+        assert_eq!(ticks(0.0, f64::NAN), [0.0, 1.0]);
+        assert_eq!(ticks(-3.0, 5.0), [-4.0, -2.0, 0.0, 2.0, 4.0, 6.0]);
+        assert_eq!(ticks(-2.0, -1.0), [-2.0, -1.5, -1.0, -0.5, 0.0]);
         for largest in [1e-4, 0.013, 0.37, 1.0, 7.7, 99.0, 12_000.0] {
-            let ticks = ticks(largest);
+            let ticks = ticks(0.0, largest);
             assert!((3..=7).contains(&ticks.len()), "{largest}: {ticks:?}");
             assert!(ticks.last().is_some_and(|last| *last >= largest * 0.999 && *last < largest * 2.0));
         }

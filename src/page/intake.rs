@@ -24,6 +24,11 @@ pub fn is_picture(file: &File) -> bool {
     file.type_().starts_with("image/") || name.rsplit('.').next().is_some_and(|end| extensions.contains(&end))
 }
 
+/// Whether a file is meant to be a video.
+pub fn is_video(file: &File) -> bool {
+    file.type_().starts_with("video/")
+}
+
 /// Whether the file's name ends like that (in lower case, with its dot).
 pub fn has_ending(file: &File, ending: &str) -> bool {
     file.name().to_lowercase().ends_with(ending)
@@ -73,6 +78,11 @@ async fn shrunk(file: &File, side: u32) -> Result<Option<Blob>, JsValue> {
     context.fill_rect(0.0, 0.0, width, height);
     context.draw_image_with_image_bitmap_and_dw_and_dh(&bitmap, 0.0, 0.0, width, height)?;
     bitmap.close();
+    jpeg(&canvas).await
+}
+
+/// What a canvas shows, as JPEG; `None` where it is too large.
+pub async fn jpeg(canvas: &HtmlCanvasElement) -> Result<Option<Blob>, JsValue> {
     let blob = js_sys::Promise::new(&mut |resolve, reject| {
         if let Err(error) = canvas.to_blob_with_type_and_encoder_options(&resolve, "image/jpeg", &0.95.into()) {
             // A promise that is settled already ignores this.

@@ -21,6 +21,10 @@ mod chart;
 #[cfg(target_family = "wasm")]
 mod dom;
 #[cfg(target_family = "wasm")]
+mod frames;
+#[cfg(target_family = "wasm")]
+mod inspector_view;
+#[cfg(target_family = "wasm")]
 mod intake;
 #[cfg(target_family = "wasm")]
 mod live_view;
@@ -28,6 +32,10 @@ mod live_view;
 mod net;
 #[cfg(target_family = "wasm")]
 mod picture_view;
+#[cfg(target_family = "wasm")]
+mod piles;
+#[cfg(target_family = "wasm")]
+mod settings_view;
 #[cfg(target_family = "wasm")]
 mod strip;
 #[cfg(target_family = "wasm")]

@@ -5,7 +5,7 @@ use wasm_bindgen::{JsCast, JsValue};
 use wasm_bindgen_futures::JsFuture;
 use web_sys::{
     AbortSignal, Cache, Headers, ReadableStreamDefaultReader, Request, RequestCache, RequestInit, Response,
-    ResponseInit,
+    ResponseInit, StorageManager,
 };
 
 use super::dom;
@@ -67,6 +67,16 @@ pub async fn stored_bytes() -> u64 {
         }
     }
     sum
+}
+
+/// Bytes that this page keeps in all, and how many the browser lets it keep; `None` where it does not say.
+pub async fn usage() -> Option<(u64, u64)> {
+    // On insecure pages the property is missing, and the typed getter would hand out `undefined`.
+    let storage = Reflect::get(&dom::window().navigator(), &"storage".into()).ok().filter(JsValue::is_object)?;
+    let storage: StorageManager = storage.unchecked_into();
+    let estimate = JsFuture::from(storage.estimate().ok()?).await.ok()?;
+    let bytes = |name: &str| Some(Reflect::get(&estimate, &name.into()).ok()?.as_f64()? as u64);
+    Some((bytes("usage")?, bytes("quota")?))
 }
 
 /// Empties the store.

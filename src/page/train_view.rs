@@ -8,12 +8,14 @@ use super::{
     app::send,
     chart, dom, format,
     history::CURVES,
+    inspector_view::{self, InspectorView},
+    settings_view::{self, SettingsView},
     state::Message,
-    training::{Field, Message as Train, Phase, Preview, Source, Training},
+    training::{Message as Train, Phase, Preview, Source, Training, settings::about_curve},
     view,
 };
 use crate::{
-    config::{PRESETS, TrainConfig},
+    config::{GanMode, PRESETS, TrainConfig},
     protocol::Direction,
 };
 
@@ -26,9 +28,11 @@ const CHART_PAUSE_MS: f64 = 250.0;
 #[derive(Default)]
 pub struct TrainView {
     preview: Option<(u64, usize)>,
-    drawn: Option<(u64, f64)>,
+    drawn: Option<(u64, f64, GanMode)>,
     drawn_at: f64,
     skipped: usize,
+    settings: SettingsView,
+    inspector: InspectorView,
 }
 
 /// Connects the controls of the Train place.
@@ -50,16 +54,17 @@ pub fn connect() {
             send(Message::Train(Train::Name(second, input.value().trim().to_owned())));
         });
     }
-    for (field, id) in Field::ALL {
-        let input: HtmlInputElement = dom::by_id(id);
-        dom::on(&input.clone(), "change", move |_: Event| {
-            let value = match field {
-                Field::Flip => f64::from(u8::from(input.checked())),
-                _ => input.value_as_number(),
-            };
-            send(Message::Train(Train::Set(field, value)));
+    let [every, rows]: [HtmlInputElement; 2] = ["train-preview_every", "preview-rows"].map(dom::by_id);
+    for input in [&every, &rows] {
+        let [every, rows] = [every.clone(), rows.clone()];
+        dom::on(input, "change", move |_: Event| {
+            // Something else than a number counts as 0.
+            let [every, rows] = [&every, &rows].map(HtmlInputElement::value_as_number);
+            send(Message::Train(Train::Previews { every: every as u64, rows: rows as u32 }));
         });
     }
+    settings_view::connect();
+    inspector_view::connect();
     let smoothing: HtmlInputElement = dom::by_id("smoothing");
     dom::on(&smoothing.clone(), "input", move |_: Event| {
         send(Message::Train(Train::Smoothing(smoothing.value_as_number() / 100.0)));
@@ -75,6 +80,7 @@ pub fn connect() {
         ("train-resume", Train::Resume),
         ("train-stop", Train::Stop),
         ("kept-go-on", Train::GoOn),
+        ("train-slower", Train::GoOnSlower),
         ("kept-forget", Train::Forget),
         ("unimport", Train::Unimport),
         ("save-training", Train::SaveAll),
@@ -91,7 +97,8 @@ pub fn connect() {
 impl TrainView {
     /// Shows the Train place.
     pub fn show(&mut self, training: &Training) {
-        show_settings(training);
+        show_sources(training);
+        self.settings.show(training);
         show_piles(training);
         show_actions(training);
         show_captions(training);
@@ -109,9 +116,10 @@ impl TrainView {
     }
 
     fn show_stage(&mut self, training: &Training) {
-        let preview = training.preview();
+        let is_inspecting = self.inspector.show(training);
+        let preview = training.preview().filter(|_| !is_inspecting);
         let has_preview = preview.is_some();
-        dom::show(&dom::html("train-empty"), !has_preview);
+        dom::show(&dom::html("train-empty"), !has_preview && !is_inspecting);
         dom::show(&dom::html("preview-scroll"), has_preview);
         let gathering: web_sys::HtmlProgressElement = dom::by_id("train-gathering");
         dom::show(&gathering, matches!(training.phase, Phase::Gathering { .. } | Phase::Starting));
@@ -132,6 +140,7 @@ impl TrainView {
         dom::text(&dom::html("train-empty-text"), &text);
         view::show_progress(&gathering, fraction);
 
+        dom::show(&dom::html("timeline"), has_preview && training.previews.len() > 1);
         if let Some(preview) = preview {
             let key = (preview.step, training.previews.len());
             if self.preview != Some(key) {
@@ -159,7 +168,7 @@ impl TrainView {
     }
 
     fn show_charts(&mut self, training: &Training) {
-        let key = (training.step, training.smoothing);
+        let key = (training.step, training.smoothing, training.config.gan_mode);
         if self.drawn == Some(key) && !training.history.is_empty() {
             return;
         }
@@ -186,12 +195,14 @@ impl TrainView {
             dom::text(&dom::html(&["chart-now-", &number].concat()), &now);
             let label = [*name, " loss. ", &ways[0], ": ", &ab, ". ", &ways[1], ": ", &ba, "."].concat();
             dom::attribute(&svg, "aria-label", if now.is_empty() { name } else { &label });
+            let about = about_curve(index, training.config.gan_mode);
+            dom::text(&dom::html(&["chart-about-", &number].concat()), about);
             chart::draw(&svg, &curves, training.config.steps as f64);
         }
     }
 }
 
-fn show_settings(training: &Training) {
+fn show_sources(training: &Training) {
     let is_active = training.phase.is_active();
     let config = &training.config;
     // Fails only for names with odd characters.
@@ -206,13 +217,11 @@ fn show_settings(training: &Training) {
     let about = PRESETS.iter().find(|preset| preset.name == config.preset).map_or("", |preset| preset.about);
     dom::text(&dom::html("preset-about"), about);
     let focused = dom::document().active_element().map(|element| element.id()).unwrap_or_default();
-    for (field, id) in Field::ALL {
+    let numbers =
+        [("train-preview_every", config.preview_every as f64), ("preview-rows", training.preview_rows.into())];
+    for (id, value) in numbers {
         let input: HtmlInputElement = dom::by_id(id);
-        input.set_disabled(is_active);
-        let value = field.get(config);
-        if field == Field::Flip {
-            input.set_checked(value != 0.0);
-        } else if focused != id && input.value_as_number() != value {
+        if focused != id && input.value_as_number() != value {
             input.set_value_as_number(value);
         }
     }
@@ -223,8 +232,12 @@ fn show_piles(training: &Training) {
     for (pile, name) in ["a", "b"].into_iter().enumerate() {
         let count = training.piles[pile];
         let text = match (&training.zip, count) {
+            _ if training.frames.is_some_and(|(filled, ..)| filled == pile) => {
+                let (_, done, total) = training.frames.unwrap_or_default();
+                ["Taking frames: ", &done.to_string(), " of ", &total.to_string()].concat()
+            }
             (Some(zip), _) => ["From ", zip].concat(),
-            (None, 0) => "Drop pictures or a folder".into(),
+            (None, 0) => "Drop pictures, a folder or a video".into(),
             (None, 1) => "1 picture".into(),
             (None, count) => [&count.to_string(), " pictures"].concat(),
         };
@@ -250,7 +263,16 @@ fn show_actions(training: &Training) {
         dom::show(&dom::html(id), visible);
     }
     let start: HtmlButtonElement = dom::by_id("train-start");
-    start.set_disabled(training.missing().is_some());
+    let problem = training.problem().filter(|_| !phase.is_active());
+    start.set_disabled(problem.is_some());
+    dom::text(&dom::html("train-problem"), problem.as_deref().unwrap_or_default());
+    let kept = training.kept.as_ref().filter(|_| training.has_diverged && !phase.is_active());
+    let slower = dom::html("train-slower");
+    dom::show(&slower, kept.is_some());
+    if let Some(kept) = kept {
+        let text = ["Go on from step ", &format::grouped(kept.step), " at half the rate"];
+        dom::text(&slower, &text.concat());
+    }
     let start_text = match phase {
         _ if training.imported.is_some() => "Go on training",
         Phase::Ended { .. } => "Train again",
@@ -284,10 +306,6 @@ fn show_captions(training: &Training) {
             ("Done", progress_text(training, false))
         }
         Phase::Ended { trouble: None } => ("Stopped", progress_text(training, false)),
-    };
-    let caption = match training.missing() {
-        Some(missing) if !training.phase.is_active() => missing.into(),
-        _ => caption,
     };
     dom::text(&dom::html("train-title"), title);
     dom::text(&dom::html("train-caption"), &caption);
@@ -354,7 +372,6 @@ fn show_kept(training: &Training) {
 /// The previews so far as places on a line.
 fn show_timeline(training: &Training, step: u64) {
     let last = training.previews.len() - 1;
-    dom::show(&dom::html("timeline"), last > 0);
     let range: HtmlInputElement = dom::by_id("timeline-range");
     range.set_max(&last.to_string());
     range.set_value_as_number(training.looked_at.unwrap_or(last) as f64);

@@ -24,6 +24,21 @@ pub enum Input {
     },
 }
 
+/// What a [`Command::Inspect`] looks at.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Subject {
+    /// A picture of the data: of the test pile, or of the training pile where there is no test pile.
+    Sample {
+        /// Its place in the pile; beyond the end it begins again.
+        index: u32,
+    },
+    /// The buffer: the bytes of an image file.
+    File {
+        /// File name, for messages.
+        name: String,
+    },
+}
+
 /// Page → worker.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Command {
@@ -78,7 +93,10 @@ pub enum Command {
         data: TrainData,
     },
     /// Go on with the training that the browser keeps (see [`Event::Kept`]). Answered like [`Command::Train`].
-    ResumeKept,
+    ResumeKept {
+        /// The learning rate from now on; `None` for that of before.
+        learning_rate: Option<f64>,
+    },
     /// Delete the training that the browser keeps: answered by [`Event::Kept`] with nothing.
     ForgetKept,
     /// Pause the training after the step under way: answered by [`Event::Paused`].
@@ -87,6 +105,32 @@ pub enum Command {
     Resume,
     /// Make one step of a paused training: answered by [`Event::Step`], [`Event::Preview`] and [`Event::Paused`].
     StepOnce,
+    /// Change the previews of the training under way, and make one now: answered by [`Event::Preview`].
+    SetPreviews {
+        /// A preview every so many steps; 0 for none.
+        every: u64,
+        /// Sample pairs in each.
+        rows: u32,
+    },
+    /// Take one picture through all networks of the training. Buffers: the file, for [`Subject::File`]. Answered by
+    /// [`Event::Inspected`] or [`Event::Failed`].
+    Inspect {
+        /// [`Direction::AtoB`] when it belongs to domain A.
+        direction: Direction,
+        /// Which picture.
+        subject: Subject,
+    },
+    /// Read the settings of a training from a TOML file, the buffer. Answered by [`Event::Settings`] or
+    /// [`Event::Failed`].
+    ReadSettings {
+        /// File name, for messages.
+        file: String,
+    },
+    /// Write settings as a TOML file: answered by [`Event::SettingsFile`].
+    WriteSettings {
+        /// The settings.
+        config: Box<TrainConfig>,
+    },
     /// End the training: answered by [`Event::Stopped`]. Its generators stay usable and exportable.
     Stop,
     /// Write the weight file of a generator in training: answered by [`Event::Weights`].

@@ -110,6 +110,23 @@ pub struct PreviewCell {
     pub height: u32,
 }
 
+/// One picture on its way through the networks of a training.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Inspected {
+    /// Steps made so far.
+    pub step: u64,
+    /// The picture's name.
+    pub picture: String,
+    /// How many samples there are to look at in its domain.
+    pub samples: u32,
+    /// Width and height in pixels of all four pictures: the training size.
+    pub side: u32,
+    /// Width and height of a discriminator's map.
+    pub map: [u32; 2],
+    /// How real the discriminators find the picture and its translation on average: 0 not at all, 1 entirely.
+    pub realness: [f32; 2],
+}
+
 /// Worker → page.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Event {
@@ -260,6 +277,22 @@ pub enum Event {
         step: u64,
         /// The cells, in the order of the buffers.
         cells: Vec<PreviewCell>,
+    },
+    /// What became of the picture of a [`Command::Inspect`]. Buffers: RGBA8 of the picture, its translation, its
+    /// reconstruction and its identity mapping; then how real the discriminator of its own domain finds each patch of
+    /// the picture, and that of the other domain each patch of the translation (a byte each, 255 for entirely).
+    Inspected(Inspected),
+    /// Settings as read from a file.
+    Settings {
+        /// The settings.
+        config: Box<TrainConfig>,
+    },
+    /// Settings as a file. Buffers: its bytes.
+    SettingsFile,
+    /// The training came to numbers that are none, and ends at its last good state: [`Event::Stopped`] follows.
+    Diverged {
+        /// The step it is back at.
+        step: u64,
     },
     /// The training as it stands, for whoever keeps it. Buffers: a checkpoint file's bytes.
     Checkpoint {

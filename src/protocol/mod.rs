@@ -9,8 +9,8 @@ mod event;
 
 use serde::{Deserialize, Serialize};
 
-pub use command::{Command, Input, Intervals, TRAINED_A_TO_B, TRAINED_B_TO_A, TrainData};
-pub use event::{Event, KeptTraining, Losses, ModelInfo, PreviewCell, Quality, Stage};
+pub use command::{Command, Input, Intervals, Subject, TRAINED_A_TO_B, TRAINED_B_TO_A, TrainData};
+pub use event::{Event, Inspected, KeptTraining, Losses, ModelInfo, PreviewCell, Quality, Stage};
 
 /// A message and the byte buffers that travel with it.
 #[derive(Clone, Debug, PartialEq)]
@@ -91,6 +91,9 @@ impl Direction {
         }
     }
 }
+
+/// Sample pairs in a preview, unless others are asked for.
+pub const PREVIEW_ROWS: u32 = 3;
 
 /// The kinds of weight files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -7,6 +7,7 @@
 
 mod advice;
 mod inbox;
+mod inspect;
 mod picture_zip;
 #[cfg(test)]
 mod tests;
@@ -23,6 +24,7 @@ use picture_zip::PictureZip;
 use training_run::TrainingRun;
 use translation::Model;
 
+use crate::config::TrainConfig;
 use crate::image::Picture;
 use crate::kernels::Kernels;
 use crate::protocol::{Command, Direction, Envelope, Event, Intervals, TRAINED_A_TO_B, TRAINED_B_TO_A, TrainData};
@@ -190,10 +192,12 @@ where
                 let run = TrainingRun::resume(&checkpoint, steps, intervals, data, buffers, &self.place.device);
                 self.begin(run).await;
             }
-            Command::ResumeKept => {
+            Command::ResumeKept { learning_rate } => {
                 let resumed = self.host.kept().await.and_then(|[checkpoint, zip]| {
                     let data = TrainData::Zip { name: "the kept pictures".into() };
-                    TrainingRun::resume(&checkpoint, None, Intervals::default(), data, vec![zip], &self.place.device)
+                    let device = &self.place.device;
+                    TrainingRun::resume(&checkpoint, None, Intervals::default(), data, vec![zip], device)?
+                        .at_rate(learning_rate)
                 });
                 self.begin(resumed).await;
             }
@@ -212,6 +216,34 @@ where
                 if let Some(run) = &mut self.training {
                     run.step_once(self.host, &self.place.device).await;
                 }
+            }
+            Command::SetPreviews { every, rows } => {
+                if let Some(run) = &mut self.training {
+                    run.set_previews(every, rows, self.host, &self.place.device).await;
+                }
+            }
+            Command::Inspect { direction, subject } => {
+                let bytes = buffers.next().unwrap_or_default();
+                let seen = match &self.training {
+                    Some(run) => run.inspect(direction, subject, &bytes, &self.place.device).await,
+                    None => Err("There is no training whose networks could be looked at.".into()),
+                };
+                match seen {
+                    Ok(inspected) => self.host.emit(inspected),
+                    Err(message) => self.fail(None, None, message),
+                }
+            }
+            Command::ReadSettings { file } => {
+                let bytes = buffers.next().unwrap_or_default();
+                let text = std::str::from_utf8(&bytes).map_err(|_| "it is no text".to_string());
+                match text.and_then(|text| TrainConfig::from_toml(text).map_err(|error| error.to_string())) {
+                    Ok(config) => self.host.emit(Event::Settings { config: Box::new(config) }.into()),
+                    Err(reason) => self.fail(None, None, format!("{file}: {reason}.")),
+                }
+            }
+            Command::WriteSettings { config } => {
+                let text = config.to_toml(true).into_bytes();
+                self.host.emit(Envelope::with(Event::SettingsFile, vec![text]));
             }
             Command::ExportCheckpoint => match &self.training {
                 Some(run) => run.export_checkpoint(self.host).await,

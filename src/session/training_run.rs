@@ -13,12 +13,12 @@ use crate::data::{DataError, Recipe, Sampler, UnpairedDataset};
 use crate::evaluate;
 use crate::image::Picture;
 use crate::kernels::Kernels;
-use crate::protocol::{Direction, Envelope, Event, Intervals, PreviewCell, Quality, TrainData};
+use crate::protocol::{Direction, Envelope, Event, Intervals, PREVIEW_ROWS, PreviewCell, Quality, TrainData};
 use crate::training::{StepLosses, Trainer, memory};
 use crate::weights::Storage;
 
-/// Pairs of pictures in a preview.
-const PREVIEW_ROWS: usize = 3;
+/// Pairs of pictures in a preview at most.
+const MOST_PREVIEW_ROWS: u32 = 16;
 
 /// Losses are read back at most this often: on a GPU a read-back waits for all work before it.
 const REPORT_SECONDS: f64 = 0.2;
@@ -45,12 +45,14 @@ where
     A: AutodiffBackend + Kernels,
     A::InnerBackend: Kernels,
 {
-    trainer: Trainer<A>,
+    pub(super) trainer: Trainer<A>,
     /// The training as it was when its losses and parameters were last seen to be numbers.
     good: Box<Trainer<A>>,
-    dataset: UnpairedDataset,
+    pub(super) dataset: UnpairedDataset,
     sampler: Sampler,
     state: State,
+    /// Pairs of pictures in a preview.
+    rows: u32,
     /// When the last steps ended, for the speed.
     pace: VecDeque<Instant>,
     reported: Option<Instant>,
@@ -81,6 +83,14 @@ where
         config.check()?;
         let dataset = open(data, buffers)?;
         Ok(Self::around(Trainer::new(config, device), dataset))
+    }
+
+    /// Goes on at another learning rate; `None` for the one of before.
+    pub fn at_rate(mut self, learning_rate: Option<f64>) -> Result<Self, String> {
+        let config = &mut self.trainer.config;
+        config.learning_rate = learning_rate.unwrap_or(config.learning_rate);
+        config.check()?;
+        Ok(self)
     }
 
     /// A training that goes on from a checkpoint.
@@ -114,6 +124,7 @@ where
             dataset,
             sampler,
             state: State::Going,
+            rows: PREVIEW_ROWS,
             pace: VecDeque::new(),
             reported: None,
             unreported: 0,
@@ -136,7 +147,7 @@ where
         let exchange = workers::start(workers, &self.trainer, &self.dataset, device).await?;
         self.trainer.exchange = Some(Rc::new(exchange));
         self.on_device = workers.div_ceil(workers::devices::<A>(device)) as u64;
-        self.good = Box::new(self.trainer.clone());
+        *self.good = self.trainer.clone();
         Ok(())
     }
 
@@ -228,6 +239,30 @@ where
         host.emit(Event::Stopped { step: self.trainer.step, trouble }.into());
     }
 
+    /// Ends a training that has diverged, back at its last good state. That is not written down: what led to it may
+    /// be wrong already, and the last checkpoint is from before.
+    async fn give_up<H: Host>(&mut self, host: &H, device: &A::Device) {
+        let config = self.trainer.config.clone();
+        self.trainer = (*self.good).clone();
+        // It may have been given other previews since.
+        self.trainer.config = config;
+        let step = self.trainer.step;
+        let message = format!(
+            "A loss is no longer a number: the training has diverged. It is back at step {step}, where all was well. \
+             Go on from its last checkpoint with a lower learning rate."
+        );
+        host.emit(Event::Diverged { step }.into());
+        self.preview(host, device).await;
+        self.end(Some(message), host).await;
+    }
+
+    /// Changes the previews, and makes one.
+    pub async fn set_previews<H: Host>(&mut self, every: u64, rows: u32, host: &H, device: &A::Device) {
+        self.trainer.config.preview_every = every;
+        self.rows = rows.clamp(1, MOST_PREVIEW_ROWS);
+        self.preview(host, device).await;
+    }
+
     /// One of its generators, for translating.
     pub fn model(&self, direction: Direction) -> Model<Inner<A>> {
         let generators = self.trainer.frozen_generators();
@@ -258,6 +293,10 @@ where
     }
 
     async fn checkpoint<H: Host>(&mut self, host: &H) {
+        // What is no number must not take the place of what is; the next report says so.
+        if self.trainer.is_finite().await == Ok(false) {
+            return;
+        }
         let before = Instant::now();
         let event = Event::Checkpoint { step: self.trainer.step, config: self.trainer.config.clone().into() };
         self.write(event, host).await;
@@ -369,10 +408,13 @@ where
             (every(config.preview_every), every(config.checkpoint_every) || self.is_checkpoint_due(host));
         let due = self.reported.is_none_or(|last| last.elapsed().as_secs_f64() >= REPORT_SECONDS);
         // Losses that are no numbers end a training before it is written down over its last good state.
-        if (due || checkpoint || self.unreported >= REPORT_STEPS)
-            && let Err(trouble) = self.report(losses, rate, host).await
-        {
-            return self.end(Some(trouble), host).await;
+        let is_last = self.trainer.step >= self.trainer.config.steps;
+        if due || checkpoint || is_last || self.unreported >= REPORT_STEPS {
+            match self.report(losses, rate, host).await {
+                Ok(true) => {}
+                Ok(false) => return self.give_up(host, device).await,
+                Err(trouble) => return self.end(Some(trouble), host).await,
+            }
         }
         if preview {
             self.preview(host, device).await;
@@ -383,23 +425,19 @@ where
         if checkpoint {
             self.checkpoint(host).await;
         }
-        if self.trainer.step >= self.trainer.config.steps {
+        if is_last {
             self.end(None, host).await;
         }
     }
 
-    async fn report<H: Host>(&mut self, losses: StepLosses<Inner<A>>, rate: f64, host: &H) -> Result<(), String> {
+    /// Tells the losses; `false` when they, or what came of them, are no numbers any more.
+    async fn report<H: Host>(&mut self, losses: StepLosses<Inner<A>>, rate: f64, host: &H) -> Result<bool, String> {
         let losses = losses.read().await.map_err(|reason| format!("The device was lost: {reason}"))?;
         // The losses are those of the parameters before the step: both are looked at.
         if !losses.is_finite() || !self.trainer.is_finite().await? {
-            self.trainer = (*self.good).clone();
-            return Err(format!(
-                "A loss is no longer a number: the training has diverged. It is back at step {}, where all was well. \
-                 Start again with a lower learning rate.",
-                self.trainer.step
-            ));
+            return Ok(false);
         }
-        self.good = Box::new(self.trainer.clone());
+        *self.good = self.trainer.clone();
         let now = Instant::now();
         self.pace.extend(std::iter::repeat_n(now, self.unreported));
         self.pace.drain(..self.pace.len().saturating_sub(50));
@@ -414,7 +452,7 @@ where
         if let Some(message) = self.advice.hear(&losses, &self.trainer.config) {
             host.emit(Event::Advice { message }.into());
         }
-        Ok(())
+        Ok(true)
     }
 
     /// Real, translated and reconstructed pictures of the first test pairs (training ones where there are no others).
@@ -423,7 +461,7 @@ where
         let fixed = |test: &[crate::data::Source], train: &[crate::data::Source]| -> Vec<Picture> {
             let chosen = if test.is_empty() { train } else { test };
             let decoded = chosen.iter().filter_map(|source| source.picture().ok());
-            decoded.take(PREVIEW_ROWS).map(|picture| recipe.fixed(picture)).collect()
+            decoded.take(self.rows as usize).map(|picture| recipe.fixed(picture)).collect()
         };
         let generators = self.trainer.frozen_generators();
         let (mut cells, mut buffers) = (Vec::new(), Vec::new());
@@ -542,13 +580,13 @@ fn from_folder(_path: &str) -> Result<UnpairedDataset, String> {
     Err("A page cannot read folders by their path: drop the folders on it.".into())
 }
 
-fn to_tensor<B: Kernels>(picture: &Picture, device: &B::Device) -> Tensor<B, 4> {
+pub(super) fn to_tensor<B: Kernels>(picture: &Picture, device: &B::Device) -> Tensor<B, 4> {
     let shape = [1, 3, picture.height as usize, picture.width as usize];
     Tensor::from_data(TensorData::new(picture.to_planes(), shape), device)
 }
 
 /// `None` when the device is lost; the next step says so.
-async fn to_picture<B: Kernels>(image: Tensor<B, 4>) -> Option<Picture> {
+pub(super) async fn to_picture<B: Kernels>(image: Tensor<B, 4>) -> Option<Picture> {
     let [_, _, height, width] = image.dims();
     let data = image.into_data_async().await.ok()?;
     let values: Vec<f32> = data.iter::<f32>().collect();

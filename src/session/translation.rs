@@ -9,7 +9,7 @@ use web_time::Instant;
 use super::{Host, Place};
 use crate::image::Picture;
 use crate::kernels::Kernels;
-use crate::model::{Architecture, ResnetGenerator};
+use crate::model::{Architecture, Generator};
 use crate::protocol::{Envelope, Event, Input, ModelInfo, Stage};
 use crate::translate::{TranslateError, Watcher, translate};
 use crate::weights::networks::{export, load_generator};
@@ -19,7 +19,7 @@ use crate::weights::{Format, Storage, WeightError, WeightFile};
 #[derive(Clone, Debug)]
 pub struct Model<B: Backend> {
     /// The network.
-    pub generator: ResnetGenerator<B>,
+    pub generator: Generator<B>,
     /// Its width, which decides the memory it takes.
     pub ngf: usize,
     /// What its weight file says besides the weights; `None` for a generator in training.
@@ -39,7 +39,7 @@ impl<B: Kernels> Model<B> {
         let file = WeightFile::read(bytes)?.network(part)?;
         let info = file.info();
         let architecture = file.generator()?;
-        let Architecture::Resnet { ngf, .. } = architecture else {
+        let Some((ngf, _)) = architecture.generator_size() else {
             return Err(WeightError::NotAGenerator { found: architecture.name() });
         };
         let origin = Some(Origin { architecture, metadata: file.metadata.clone() });

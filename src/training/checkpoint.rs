@@ -14,8 +14,8 @@ use super::{Adam, Discriminators, Generators, Trainer, Window};
 use crate::config::{Preprocess, TrainConfig};
 use crate::image_pool::ImagePool;
 use crate::kernels::Kernels;
-use crate::model::architecture::{Architecture, Parameter};
-use crate::protocol::{Direction, ModelInfo};
+use crate::model::architecture::Parameter;
+use crate::protocol::Direction;
 use crate::schedule::Plateau;
 use crate::weights::networks::{export, load, take};
 use crate::weights::{NamedTensor, Storage, WeightError, WeightFile, metadata};
@@ -48,46 +48,6 @@ pub enum CheckpointError {
     /// Values could not be read from the device.
     #[error("The device was lost while the checkpoint was being written: {0}")]
     Device(String),
-}
-
-impl TrainConfig {
-    /// The generators' architecture.
-    pub fn generator_architecture(&self) -> Architecture {
-        let config = self.generator();
-        Architecture::Resnet {
-            in_channels: config.in_channels,
-            out_channels: config.out_channels,
-            ngf: config.ngf,
-            n_blocks: config.n_blocks,
-            affine: config.affine,
-        }
-    }
-
-    /// The discriminators' architecture.
-    pub fn discriminator_architecture(&self) -> Architecture {
-        let config = self.discriminator();
-        Architecture::Patch { in_channels: config.in_channels, ndf: config.ndf, n_layers: config.n_layers }
-    }
-
-    /// What the weight file of one of the generators says about itself after `step` steps.
-    pub fn model_info(&self, direction: Direction, step: u64) -> ModelInfo {
-        let architecture = self.generator_architecture();
-        let (from, to) = match direction {
-            Direction::AtoB => (&self.domain_a, &self.domain_b),
-            Direction::BtoA => (&self.domain_b, &self.domain_a),
-        };
-        ModelInfo {
-            architecture: architecture.name(),
-            parameters: architecture.parameter_count(),
-            domain_from: from.clone(),
-            domain_to: to.clone(),
-            size: self.size,
-            step,
-            data: self.data.clone(),
-            licence: self.licence.clone(),
-            notes: Vec::new(),
-        }
-    }
 }
 
 /// What a checkpoint says about itself, without a device: its configuration, and the steps made.
@@ -315,10 +275,10 @@ where
         if config.ema > 0.0 {
             holds(&file, &of_both(AVERAGE, &generator))?;
         }
-        let mut network = |prefix| load(config.generator().init(device), &generator, &mut file, prefix);
+        let mut network = |prefix| load(config.generator(device), &generator, &mut file, prefix);
         let [to_b, to_a] = GENERATORS;
         let networks = Generators { ab: network(to_b)?, ba: network(to_a)? };
-        let mut network = |prefix| load(config.discriminator().init(device), &discriminator, &mut file, prefix);
+        let mut network = |prefix| load(config.discriminator(device), &discriminator, &mut file, prefix);
         let [of_a, of_b] = DISCRIMINATORS;
         let judges = Discriminators { a: network(of_a)?, b: network(of_b)? };
         let mut trainer = Self::around(config, networks, judges);

@@ -1,7 +1,7 @@
 //! How much memory a training takes, known before it starts.
 
 use crate::config::TrainConfig;
-use crate::model::architecture::Architecture;
+use crate::model::architecture::{Architecture, PatchStyle};
 
 /// Bytes of a value.
 const VALUE: f64 = 4.0;
@@ -51,11 +51,19 @@ fn maps(config: &TrainConfig, generator: Architecture, discriminator: Architectu
 /// what its norm reads.
 fn kept(architecture: Architecture) -> f64 {
     match architecture {
-        Architecture::Resnet { ngf, n_blocks, .. } => {
+        Architecture::Resnet { ngf, n_blocks, style, .. } => {
             // Stem and decoder 2 maps of the full size each, the layers between them half and a quarter of that, and a
-            // block 4 maps of a quarter.
-            ngf as f64 * (2.0 + 1.0 + 0.5 + n_blocks as f64 + 1.0 + 2.0) + 2.0 * CHANNELS
+            // block 4 maps of a quarter, twice as many where it is separable.
+            let block = if style.separable { 2.0 } else { 1.0 };
+            ngf as f64 * (2.0 + 1.0 + 0.5 + block * n_blocks as f64 + 1.0 + 2.0) + 2.0 * CHANNELS
         }
+        Architecture::Unet { ngf, halvings, .. } => {
+            // Of a level 2 maps on the way down, the same joined with what comes up (3), and what comes out above (2).
+            let size = |level: usize| ngf as f64 * (1 << (level.max(1) - 1).min(3)) as f64 * 0.25f64.powi(level as i32);
+            let level = |level: usize| 5.0 * size(level) + if level > 1 { 2.0 * size(level - 1) } else { 0.0 };
+            (1..=halvings).map(level).sum::<f64>() + 2.0 * CHANNELS
+        }
+        Architecture::Patch { ndf, style: PatchStyle { pixel: true, .. }, .. } => 6.0 * ndf as f64,
         Architecture::Patch { ndf, n_layers, .. } => {
             let layer = |layer: usize| {
                 let side = 0.5f64.powi(layer.min(n_layers - 1) as i32 + 1);

@@ -6,6 +6,7 @@ mod ema;
 pub mod exchange;
 mod gradients;
 pub mod memory;
+mod networks;
 mod passes;
 pub mod trainer;
 

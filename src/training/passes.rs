@@ -10,7 +10,7 @@ use super::{Discriminators, Generators, Gradients};
 use crate::config::TrainConfig;
 use crate::kernels::Kernels;
 use crate::loss::{self, Adversary};
-use crate::model::ResnetGenerator;
+use crate::model::{Dropout, Generator};
 
 /// What a pass of one batch gives.
 #[derive(Debug)]
@@ -19,9 +19,10 @@ pub struct Pass<B: Backend> {
     pub terms: Tensor<B, 1>,
     /// The gradients of both networks.
     pub gradients: Gradients<B>,
-    /// The fakes, of domain A and of B.
-    pub fakes: [Tensor<B, 4>; 2],
 }
+
+/// Pictures of domain A and of B.
+type Both<B> = [Tensor<B, 4>; 2];
 
 /// The pictures that the generators' losses are about.
 struct Pictures<B: Backend> {
@@ -56,39 +57,52 @@ fn outputs<B: Backend>(made: &[Tensor<B, 4>], batch: usize) -> (Tensor<B, 4>, Op
     (first.clone().narrow(0, 0, batch), Some(first.narrow(0, batch, batch)))
 }
 
-/// The generators' pass: adversarial, cycle-consistency and identity terms, with the discriminators as they are.
+/// The generators' pass: adversarial, cycle-consistency and identity terms, with the discriminators as they are; and
+/// the fakes that it made.
 ///
 /// # Shapes
-/// - reals: of A and B, `[N, 3, H, W]`
+/// - reals: of A and B, `[N, 3, H, W]`; `number` is the first one's, which tells random decisions apart
 pub fn generators<A>(
     config: &TrainConfig,
     generators: &Generators<A>,
     adversary: Adversary,
     judges: &Discriminators<A>,
     reals: [&Tensor<A::InnerBackend, 4>; 2],
-) -> Pass<A::InnerBackend>
+    number: u64,
+) -> (Pass<A::InnerBackend>, Both<A::InnerBackend>)
 where
     A: AutodiffBackend + Kernels,
     A::InnerBackend: Kernels,
 {
     if config.checkpoint_activations {
-        return generators_again(config, generators, adversary, judges, reals);
+        return generators_again(config, generators, adversary, judges, reals, number);
     }
     let batch = reals[0].dims()[0];
     let [real_a, real_b] = reals.map(|real| Tensor::<A, 4>::from_inner(real.clone()));
-    let translated = |generator: &ResnetGenerator<A>, real: &Tensor<A, 4>, own: &Tensor<A, 4>| {
-        let made: Vec<_> = inputs(config, real, own).into_iter().map(|input| generator.forward(input)).collect();
+    let [for_a, for_b, for_rec_a, for_rec_b] = dropouts(config, number);
+    let translated = |generator: &Generator<A>, real: &Tensor<A, 4>, own: &Tensor<A, 4>, dropout: [_; 2]| {
+        let made = inputs(config, real, own).into_iter().zip(dropout);
+        let made: Vec<_> = made.map(|(input, dropout)| generator.forward_with(input, dropout)).collect();
         outputs(&made, batch)
     };
-    let (fake_b, idt_b) = translated(&generators.ab, &real_a, &real_b);
-    let (fake_a, idt_a) = translated(&generators.ba, &real_b, &real_a);
-    let rec_a = generators.ba.forward(fake_b.clone());
-    let rec_b = generators.ab.forward(fake_a.clone());
+    let (fake_b, idt_b) = translated(&generators.ab, &real_a, &real_b, for_b);
+    let (fake_a, idt_a) = translated(&generators.ba, &real_b, &real_a, for_a);
+    let rec_a = generators.ba.forward_with(fake_b.clone(), for_rec_a[0]);
+    let rec_b = generators.ab.forward_with(fake_a.clone(), for_rec_b[0]);
     let fakes = [&fake_a, &fake_b].map(|fake| fake.clone().inner());
     let identities = idt_a.zip(idt_b).map(|(a, b)| [a, b]);
     let pictures = Pictures { real_a, real_b, fake_a, fake_b, rec_a, rec_b, identities };
     let (terms, total) = generator_terms(config, adversary, judges, pictures);
-    Pass { terms, gradients: Gradients::take(generators, &mut total.backward()), fakes }
+    (Pass { terms, gradients: Gradients::take(generators, &mut total.backward()) }, fakes)
+}
+
+/// Dropout of the passes that give A's fakes and identities (the second where the two are not made together), B's, and
+/// the reconstructions of A and B.
+fn dropouts(config: &TrainConfig, number: u64) -> [[Option<Dropout>; 2]; 4] {
+    let names =
+        [["dropout_a", "dropout_idt_a"], ["dropout_b", "dropout_idt_b"], ["dropout_rec_a", ""], ["dropout_rec_b", ""]];
+    let dropout = |name| config.dropout.then_some(Dropout { seed: config.seed, name, index: number });
+    names.map(|names| names.map(dropout))
 }
 
 /// The terms' values, and their sum in the graph.
@@ -130,14 +144,14 @@ where
 pub fn discriminators<A>(
     judges: &Discriminators<A>,
     adversary: Adversary,
-    reals: [Tensor<A::InnerBackend, 4>; 2],
-    fakes: [Tensor<A::InnerBackend, 4>; 2],
+    reals: Both<A::InnerBackend>,
+    fakes: Both<A::InnerBackend>,
 ) -> Pass<A::InnerBackend>
 where
     A: AutodiffBackend + Kernels,
     A::InnerBackend: Kernels,
 {
-    let ([real_a, real_b], [fake_a, fake_b]) = (reals, fakes.clone());
+    let ([real_a, real_b], [fake_a, fake_b]) = (reals, fakes);
     let terms = [
         adversary.discriminator(&judges.a, real_a, fake_a, "discriminator_a"),
         adversary.discriminator(&judges.b, real_b, fake_b, "discriminator_b"),
@@ -145,11 +159,12 @@ where
     let values = terms.iter().map(|term| term.clone().inner()).collect();
     let [of_a, of_b] = terms;
     let mut found = (of_a + of_b).backward();
-    Pass { terms: Tensor::cat(values, 0), gradients: Gradients::take(judges, &mut found), fakes }
+    Pass { terms: Tensor::cat(values, 0), gradients: Gradients::take(judges, &mut found) }
 }
 
-/// The same as [`generators`] to the last bit, with less memory and about a third more time: of each of the four
-/// forward passes only the inputs of its [`segments`] are kept, and the backward pass computes one segment at a time again.
+/// The same as [`generators`] (to the last bit where the pictures of both domains have one size) with less memory and
+/// one more forward pass: of each pass only the inputs of its [`segments`] are kept, and on the way back one segment at
+/// a time is computed again.
 ///
 /// The chain rule is written out here, segment by segment, because burn-autodiff 0.21 cannot do it inside of its own
 /// backward pass: `GraphMutexClient::backward` (`runtime/graph.rs`) holds the graph's lock while the steps run, and a
@@ -160,22 +175,24 @@ fn generators_again<A>(
     adversary: Adversary,
     judges: &Discriminators<A>,
     [real_a, real_b]: [&Tensor<A::InnerBackend, 4>; 2],
-) -> Pass<A::InnerBackend>
+    number: u64,
+) -> (Pass<A::InnerBackend>, Both<A::InnerBackend>)
 where
     A: AutodiffBackend + Kernels,
     A::InnerBackend: Kernels,
 {
     let batch = real_a.dims()[0];
     let frozen = generators.valid();
-    let traced = |generator: &ResnetGenerator<A::InnerBackend>, real, own| {
-        let traces = inputs(config, real, own).into_iter().map(|input| Trace::forward(generator, input));
-        traces.collect::<Vec<_>>()
+    let [for_a, for_b, for_rec_a, for_rec_b] = dropouts(config, number);
+    let traced = |generator: &Generator<A::InnerBackend>, real, own, dropout: [_; 2]| {
+        let inputs = inputs(config, real, own).into_iter().zip(dropout);
+        inputs.map(|(input, dropout)| Trace::forward(generator, input, dropout)).collect::<Vec<_>>()
     };
-    let (of_b, of_a) = (traced(&frozen.ab, real_a, real_b), traced(&frozen.ba, real_b, real_a));
+    let (of_b, of_a) = (traced(&frozen.ab, real_a, real_b, for_b), traced(&frozen.ba, real_b, real_a, for_a));
     let fake = |traces: &[Trace<A::InnerBackend>]| traces[0].output.clone().narrow(0, 0, batch);
     let (fake_b, fake_a) = (fake(&of_b), fake(&of_a));
-    let rec_a = Trace::forward(&frozen.ba, fake_b.clone());
-    let rec_b = Trace::forward(&frozen.ab, fake_a.clone());
+    let rec_a = Trace::forward(&frozen.ba, fake_b.clone(), for_rec_a[0]);
+    let rec_b = Trace::forward(&frozen.ab, fake_a.clone(), for_rec_b[0]);
 
     // The losses see the pictures as if they came from nowhere.
     let leaf = |trace: &Trace<A::InnerBackend>| Tensor::<A, 4>::from_inner(trace.output.clone()).require_grad();
@@ -212,7 +229,7 @@ where
         }
     }
     of_ab.0.extend(of_ba.0);
-    Pass { terms, gradients: of_ab, fakes: [fake_a, fake_b] }
+    (Pass { terms, gradients: of_ab }, [fake_a, fake_b])
 }
 
 /// The gradient of a generator's output, with what came back to the fakes in it, its first samples, added.
@@ -224,12 +241,13 @@ fn with_first<B: Backend>(made: Tensor<B, 4>, fakes: Option<Tensor<B, 4>>) -> Te
 }
 
 /// The parts of a generator that are computed again one at a time: all before the residual blocks, each of them, and
-/// all behind them. Between them the maps have a quarter of the picture's sides.
-fn segments<B: Kernels>(generator: &ResnetGenerator<B>) -> Vec<Range<usize>> {
-    let (first, blocks) = (generator.encoder().len(), generator.blocks().len());
-    let blocks = (first..first + blocks).map(|stage| stage..stage + 1);
-    let last = first + generator.blocks().len();
-    std::iter::once(0..first).chain(blocks).chain([last..generator.stages()]).collect()
+/// all behind them; a U-Net is one part. Between them the maps have a quarter of the picture's sides.
+fn segments<B: Kernels>(generator: &Generator<B>) -> Vec<Range<usize>> {
+    let Generator::Resnet(resnet) = generator else { return std::iter::once(0..generator.stages()).collect() };
+    let (first, blocks) = (resnet.encoder().len(), resnet.blocks().len());
+    let last = first + blocks;
+    let blocks = (first..last).map(|stage| stage..stage + 1);
+    std::iter::once(0..first).chain(blocks).chain(std::iter::once(last..generator.stages())).collect()
 }
 
 /// A forward pass that can be gone through backwards without a graph.
@@ -237,34 +255,36 @@ struct Trace<B: Backend> {
     /// The input of every segment.
     inputs: Vec<Tensor<B, 4>>,
     output: Tensor<B, 4>,
+    dropout: Option<Dropout>,
 }
 
 impl<B: Kernels> Trace<B> {
-    fn forward(generator: &ResnetGenerator<B>, input: Tensor<B, 4>) -> Self {
+    fn forward(generator: &Generator<B>, input: Tensor<B, 4>, dropout: Option<Dropout>) -> Self {
         let (mut inputs, mut planes) = (Vec::new(), input);
         for segment in segments(generator) {
             inputs.push(planes.clone());
-            planes = segment.fold(planes, |planes, stage| generator.stage(stage, planes));
+            planes = segment.fold(planes, |planes, stage| generator.stage_with(stage, planes, dropout));
         }
-        Self { inputs, output: planes }
+        Self { inputs, output: planes, dropout }
     }
 
     /// The gradients of the generator's parameters and, where wanted, of its input, from that of its output.
     fn backward<A>(
         self,
-        generator: &ResnetGenerator<A>,
+        generator: &Generator<A>,
         output_grad: Tensor<B, 4>,
         wants_input: bool,
     ) -> (Gradients<B>, Option<Tensor<B, 4>>)
     where
         A: AutodiffBackend<InnerBackend = B> + Kernels,
     {
+        let dropout = self.dropout;
         let mut grad = Some(output_grad);
         let mut all = Gradients(Vec::new());
         for (index, (segment, input)) in segments(generator).into_iter().zip(self.inputs).enumerate().rev() {
             let Some(output_grad) = grad.take() else { break };
             let input = Tensor::<A, 4>::from_inner(input).set_require_grad(index > 0 || wants_input);
-            let output = segment.fold(input.clone(), |planes, stage| generator.stage(stage, planes));
+            let output = segment.fold(input.clone(), |planes, stage| generator.stage_with(stage, planes, dropout));
             // The gradient of this sum by the output is exactly `output_grad`.
             let mut found = (output * Tensor::from_inner(output_grad)).sum().backward();
             grad = input.grad_remove(&mut found);

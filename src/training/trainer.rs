@@ -13,21 +13,17 @@ use crate::config::{LrPolicy, TrainConfig};
 use crate::image_pool::ImagePool;
 use crate::kernels::Kernels;
 use crate::loss::Adversary;
-use crate::model::parameters::{self, init_normal};
-use crate::model::{PatchDiscriminator, PatchDiscriminatorConfig, ResnetGenerator, ResnetGeneratorConfig};
+use crate::model::{Generator, PatchDiscriminator, parameters};
 use crate::protocol::Losses;
 use crate::schedule::{self, Plateau};
-
-/// Standard deviation of the initial weights (official `init_gain`).
-const INIT_DEVIATION: f64 = 0.02;
 
 /// The two generators, optimised together.
 #[derive(Module, Debug)]
 pub struct Generators<B: Backend> {
     /// Domain A to domain B.
-    pub ab: ResnetGenerator<B>,
+    pub ab: Generator<B>,
     /// Domain B to domain A.
-    pub ba: ResnetGenerator<B>,
+    pub ba: Generator<B>,
 }
 
 /// The two discriminators, named by the domain they judge.
@@ -39,17 +35,10 @@ pub struct Discriminators<B: Backend> {
     pub b: PatchDiscriminator<B>,
 }
 
-impl TrainConfig {
-    /// The generators' shape.
-    pub fn generator(&self) -> ResnetGeneratorConfig {
-        ResnetGeneratorConfig::new().with_ngf(self.ngf as usize).with_n_blocks(self.n_blocks as usize)
-    }
-
-    /// The discriminators' shape.
-    pub fn discriminator(&self) -> PatchDiscriminatorConfig {
-        PatchDiscriminatorConfig::new()
-            .with_ndf(self.ndf as usize)
-            .with_n_layers(self.patch_layers().unwrap_or(3) as usize)
+impl<B: Backend> Discriminators<B> {
+    /// Both after one power iteration of their spectral norms, where they have any.
+    pub fn iterate(self) -> Self {
+        Self { a: self.a.iterate(), b: self.b.iterate() }
     }
 }
 
@@ -147,9 +136,8 @@ where
 {
     /// Untrained networks with the initial weights of `config.seed`.
     pub fn new(config: TrainConfig, device: &A::Device) -> Self {
-        let seed = config.seed;
-        let generator = |name| init_normal(config.generator().init(device), INIT_DEVIATION, seed, name);
-        let discriminator = |name| init_normal(config.discriminator().init(device), INIT_DEVIATION, seed, name);
+        let generator = |name| config.initialised(config.generator(device), name);
+        let discriminator = |name| config.initialised(config.discriminator(device), name);
         let generators = Generators { ab: generator("generator_ab"), ba: generator("generator_ba") };
         let discriminators =
             Discriminators { a: discriminator("discriminator_a"), b: discriminator("discriminator_b") };
@@ -207,16 +195,22 @@ where
         let rate = self.learning_rate();
         let beta1 = self.config.beta1;
         let mut first = self.step * batches.iter().map(|[real, _]| self.of_all_workers(real)).sum::<u64>();
+        if self.config.spectral_norm {
+            self.discriminators = self.discriminators.clone().iterate();
+        }
         let judges = self.discriminators.clone().no_grad();
         let mut generators = Mean::default();
         let mut seen = Vec::with_capacity(batches.len());
         for [real_a, real_b] in batches {
             let number = first;
             first += self.of_all_workers(&real_a);
-            let adversary = Adversary::new(&self.config, number + self.rank() * real_a.dims()[0] as u64);
-            let pass = passes::generators(&self.config, &self.generators, adversary, &judges, [&real_a, &real_b]);
+            // Random decisions about a picture are the same whichever worker it falls to.
+            let own = number + self.rank() * real_a.dims()[0] as u64;
+            let adversary = Adversary::new(&self.config, own);
+            let reals = [&real_a, &real_b];
+            let (pass, fakes) = passes::generators(&self.config, &self.generators, adversary, &judges, reals, own);
             generators.add(pass.terms, pass.gradients);
-            seen.push((adversary, [real_a, real_b], pass.fakes, number));
+            seen.push((adversary, [real_a, real_b], fakes, number));
         }
         let (generator_terms, gradients) = self.agreed(generators);
         self.generators = self.generators_adam.step(self.generators.clone(), gradients, rate, beta1);
@@ -227,7 +221,7 @@ where
 
         let mut discriminators = Mean::default();
         for (adversary, reals, [fake_a, fake_b], number) in seen {
-            let fakes = [self.from_pool(Domain::A, fake_a, number), self.from_pool(Domain::B, fake_b, number)];
+            let fakes = [self.pooled(Domain::A, fake_a, number), self.pooled(Domain::B, fake_b, number)];
             let pass = passes::discriminators(&self.discriminators, adversary, reals, fakes);
             discriminators.add(pass.terms, pass.gradients);
         }
@@ -317,12 +311,7 @@ where
     }
 
     /// The fakes that a discriminator is to see. Every worker's pool holds the fakes of all.
-    fn from_pool(
-        &mut self,
-        domain: Domain,
-        fakes: Tensor<A::InnerBackend, 4>,
-        first: u64,
-    ) -> Tensor<A::InnerBackend, 4> {
+    fn pooled(&mut self, domain: Domain, fakes: Tensor<A::InnerBackend, 4>, first: u64) -> Tensor<A::InnerBackend, 4> {
         let seed = self.config.seed;
         let pool = match domain {
             Domain::A => &mut self.pool_a,

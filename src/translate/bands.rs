@@ -148,20 +148,21 @@ impl<B: Kernels> Middle<B> {
         device: &B::Device,
     ) -> Result<(), TranslateError> {
         let mut chain = Chain {
-            layers: block.layers().to_vec(),
-            heights: vec![self.height; 3],
+            layers: block.layers(),
+            heights: vec![self.height; block.layers().len() + 1],
             source: |rows| self.rows(rows),
             moments: Vec::new(),
         };
-        for layer in 0..2 {
+        let last = chain.layers.len() - 1;
+        for layer in 0..=last {
             chain.measure(layer, self.rows, progress, device).await?;
         }
         // The next band still looks at the last rows of this one as they were: the new one waits for it.
         let mut waiting = None;
-        for (index, rows) in chain.bands(1, self.rows).enumerate() {
+        for (index, rows) in chain.bands(last, self.rows).enumerate() {
             progress.step().await?;
             let old = self.bands.borrow()[index].clone();
-            let new = old + chain.finished(1, rows);
+            let new = old + chain.finished(last, rows);
             if let Some(before) = waiting.replace(new) {
                 self.bands.borrow_mut()[index - 1] = before;
             }
@@ -251,7 +252,7 @@ pub async fn translate<B: Kernels>(
         if whole_blocks {
             progress.step().await?;
             let whole = middle.bands.borrow_mut().pop();
-            middle.bands.borrow_mut().extend(whole.map(|whole| block.forward(whole)));
+            middle.bands.borrow_mut().extend(whole.map(|whole| block.forward(whole, None, 0)));
         } else {
             middle.add(block, &mut progress, device).await?;
         }

@@ -8,7 +8,7 @@ use burn::tensor::{Tensor, TensorData};
 
 use crate::image::Picture;
 use crate::kernels::Kernels;
-use crate::model::ResnetGenerator;
+use crate::model::Generator;
 
 /// The smallest side that a generator can do something sensible with.
 pub const SMALLEST_SIDE: u32 = 16;
@@ -105,18 +105,42 @@ impl Budget {
         if let Some(way) = self.fitting(width, height, ngf) {
             return Ok(way);
         }
-        let longer = width.max(height);
-        let scaled = |side: u32, to: u32| (u64::from(side) * u64::from(to) / u64::from(longer)).max(1) as u32;
-        let fits = |to: u32| self.fitting(scaled(width, to), scaled(height, to), ngf).is_some();
-        // `fits` falls once as the side grows: bisect for the last side that does.
-        let (mut yes, mut no) = (0, longer);
-        while no - yes > 1 {
-            let middle = yes + (no - yes) / 2;
-            if fits(middle) { yes = middle } else { no = middle }
-        }
+        let largest_side = largest(width, height, |width, height| self.fitting(width, height, ngf).is_some());
         let (needed, limit) = (self.needed_in_bands(width, height, ngf, false), self.total);
-        Err(TranslateError::TooLarge { width, height, needed, limit, largest_side: yes })
+        Err(TranslateError::TooLarge { width, height, needed, limit, largest_side })
     }
+
+    /// Whether a picture padded to a `multiple` fits as a whole.
+    ///
+    /// # Errors
+    /// As [`Budget::check`].
+    fn check_whole(&self, width: u32, height: u32, ngf: usize, multiple: u32) -> Result<(), TranslateError> {
+        let padded = |width: u32, height: u32| [width, height].map(|side| side.next_multiple_of(multiple));
+        let fits = |width, height| {
+            let [width, height] = padded(width, height);
+            let map = (f64::from(width) * f64::from(height) * Self::map(ngf)) as u64;
+            self.needed(width, height, ngf) <= self.total && map <= self.tensor
+        };
+        if fits(width, height) {
+            return Ok(());
+        }
+        let [columns, rows] = padded(width, height);
+        let (needed, limit) = (self.needed(columns, rows, ngf), self.total);
+        Err(TranslateError::TooLarge { width, height, needed, limit, largest_side: largest(width, height, fits) })
+    }
+}
+
+/// The longer side of the largest picture of this shape, smaller than this one, that fits.
+fn largest(width: u32, height: u32, fits: impl Fn(u32, u32) -> bool) -> u32 {
+    let longer = width.max(height);
+    let scaled = |side: u32, to: u32| (u64::from(side) * u64::from(to) / u64::from(longer)).max(1) as u32;
+    // `fits` falls once as the side grows: bisect for the last side that does.
+    let (mut yes, mut no) = (0, longer);
+    while no - yes > 1 {
+        let middle = yes + (no - yes) / 2;
+        if fits(scaled(width, middle), scaled(height, middle)) { yes = middle } else { no = middle }
+    }
+    yes
 }
 
 /// How a picture is translated; the result is the same.
@@ -141,14 +165,14 @@ pub trait Watcher {
 
 /// Translates a picture; the result has its exact size and its alpha.
 ///
-/// Sides that are no multiples of 4 are padded by reflection and cropped back. A picture whose feature maps do not
-/// fit is translated in bands of rows, which takes about half as long again, or three times as long where not even
-/// the residual blocks' fit.
+/// Sides that are no multiples of what the generator needs are padded by reflection and cropped back. A picture whose
+/// feature maps do not fit is translated in bands of rows, which takes about half as long again, or three times as long
+/// where not even the residual blocks' fit; a U-Net, whose inner maps see the whole picture, cannot do that.
 ///
 /// # Errors
 /// When the picture is too small or too large, on cancel, and when the device fails.
 pub async fn translate<B: Kernels>(
-    generator: &ResnetGenerator<B>,
+    generator: &Generator<B>,
     ngf: usize,
     picture: &Picture,
     device: &B::Device,
@@ -159,10 +183,15 @@ pub async fn translate<B: Kernels>(
     if width.min(height) < SMALLEST_SIDE {
         return Err(TranslateError::TooSmall { width, height });
     }
-    if let Way::Bands { rows, whole_blocks } = budget.check(width, height, ngf)? {
-        return bands::translate(generator, picture, rows, whole_blocks, device, watcher).await;
+    match generator {
+        Generator::Resnet(generator) => {
+            if let Way::Bands { rows, whole_blocks } = budget.check(width, height, ngf)? {
+                return bands::translate(generator, picture, rows, whole_blocks, device, watcher).await;
+            }
+        }
+        Generator::Unet(_) => budget.check_whole(width, height, ngf, generator.multiple() as u32)?,
     }
-    let [rows, columns] = [height, width].map(|side| side.next_multiple_of(4) as usize);
+    let [rows, columns] = [height, width].map(|side| (side as usize).next_multiple_of(generator.multiple()));
     let padded = pad(&picture.to_planes(), [height as usize, width as usize], [rows, columns]);
     let mut planes = Tensor::<B, 4>::from_data(TensorData::new(padded, [1, 3, rows, columns]), device);
     let stages = generator.stages();
@@ -181,9 +210,10 @@ pub async fn translate<B: Kernels>(
     Ok(Picture::from_planes(&values, width, height).with_alpha_of(picture))
 }
 
-/// The index that a padded one is read from.
+/// The index that a padded one is read from: to the last pixel, back to the first, and so on.
 fn mirrored(index: usize, side: usize) -> usize {
-    if index < side { index } else { 2 * (side - 1) - index }
+    let place = index % (2 * (side - 1)).max(1);
+    if place < side { place } else { 2 * (side - 1) - place }
 }
 
 /// Three planes padded on the right and at the bottom, mirrored at the last pixel.
@@ -250,7 +280,8 @@ mod tests {
         let pixels = (0..4 * width * height).map(|i| if i % 4 == 3 { 255 } else { (i * i / 7 % 251) as u8 }).collect();
         let picture = Picture { width, height, pixels };
         let roomy = Budget { total: u64::MAX, tensor: u64::MAX, maps: 3.0 };
-        let whole = translate(&generator, 4, &picture, &device, roomy, &Patient);
+        let any = generator.clone().into();
+        let whole = translate(&any, 4, &picture, &device, roomy, &Patient);
         let whole = pollster::block_on(whole).expect("everything fits");
         let banded = bands::translate(&generator, &picture, band, whole_blocks, &device, &Patient);
         let banded = pollster::block_on(banded);

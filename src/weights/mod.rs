@@ -243,11 +243,19 @@ fn official_order(left: &str, right: &str) -> Ordering {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::architecture::{PatchStyle, ResnetStyle};
 
     #[test]
     fn names_sort_as_pytorch_lists_them() {
-        let resnet = Architecture::Resnet { in_channels: 3, out_channels: 3, ngf: 4, n_blocks: 9, affine: true };
-        let patch = Architecture::Patch { in_channels: 3, ndf: 4, n_layers: 3 };
+        let resnet = Architecture::Resnet {
+            in_channels: 3,
+            out_channels: 3,
+            ngf: 4,
+            n_blocks: 9,
+            affine: true,
+            style: ResnetStyle::PAPER,
+        };
+        let patch = Architecture::Patch { in_channels: 3, ndf: 4, n_layers: 3, style: PatchStyle::PAPER };
         for architecture in [resnet, patch] {
             let names: Vec<String> = architecture.parameters().into_iter().map(|(name, _)| name).collect();
             let mut sorted = names.clone();

@@ -4,21 +4,20 @@ use burn::module::Module;
 use burn::tensor::backend::Backend;
 
 use super::{NamedTensor, WeightError, WeightFile};
-use crate::model::architecture::{Architecture, Parameter};
+use crate::model::Generator;
+use crate::model::architecture::Parameter;
 use crate::model::parameters;
-use crate::model::{ResnetGenerator, ResnetGeneratorConfig};
 
-/// The generator of a weight file, whatever its width and depth.
+/// The generator of a weight file, whatever its kind, width and depth.
 ///
 /// # Errors
 /// As [`WeightFile::generator`]: nothing is put on the device before every name and shape fits.
-pub fn load_generator<B: Backend>(mut file: WeightFile, device: &B::Device) -> Result<ResnetGenerator<B>, WeightError> {
+pub fn load_generator<B: Backend>(mut file: WeightFile, device: &B::Device) -> Result<Generator<B>, WeightError> {
     let architecture = file.generator()?;
-    let Architecture::Resnet { in_channels, out_channels, ngf, n_blocks, affine } = architecture else {
+    let Some(generator) = architecture.generator(device) else {
         return Err(WeightError::NotAGenerator { found: architecture.name() });
     };
-    let config = ResnetGeneratorConfig { in_channels, out_channels, ngf, n_blocks, affine };
-    load(config.init(device), &architecture.parameters(), &mut file, "")
+    load(generator, &architecture.parameters(), &mut file, "")
 }
 
 /// The network with the values of the tensors `prefix` + name.

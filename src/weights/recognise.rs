@@ -7,8 +7,8 @@
 use std::collections::{BTreeSet, HashMap, VecDeque};
 
 use super::error::printable;
-use super::{NamedTensor, WeightError, WeightFile, official_order};
-use crate::model::architecture::Architecture;
+use super::{NamedTensor, WeightError, WeightFile, metadata, official_order};
+use crate::model::architecture::{Architecture, WITHOUT_NORM};
 
 /// Components of a name that are looked through for networks.
 const MAX_DEPTH: usize = 8;
@@ -50,7 +50,9 @@ impl WeightFile {
     /// keeps it from being one of this program's networks.
     pub fn network(mut self, part: Option<&str>) -> Result<Self, WeightError> {
         let running = self.drop_running_statistics();
-        let (mut found, nearest) = search(&self.tensors);
+        // Other programs' files without biases are of networks with instance norms, more likely than of ones without.
+        let bare = self.metadata.get(metadata::ARCHITECTURE).is_some_and(|name| name.ends_with(WITHOUT_NORM));
+        let (mut found, nearest) = search(&self.tensors, bare);
         let names = |found: &[Found]| found.iter().map(|network| printable(&network.path)).collect::<Vec<_>>();
         if let Some(part) = part {
             let all = names(&found);
@@ -71,6 +73,9 @@ impl WeightFile {
             0 => Err(nearest.map(|(error, _)| error).unwrap_or_else(|| self.unknown())),
             1 => match found.remove(0).kind {
                 Kind::Unet => Err(WeightError::OtherNetwork { what: "a U-Net generator (as of pix2pix)" }),
+                Kind::Known(Architecture::Unet { .. }, _) if running => {
+                    Err(WeightError::OtherNetwork { what: "a U-Net generator with batch norm (as of pix2pix)" })
+                }
                 Kind::Known(Architecture::Resnet { affine: true, .. }, places)
                     if running && places.first_chunk().is_some_and(|[_, bias]: &[_; 2]| bias.is_none()) =>
                 {
@@ -126,7 +131,11 @@ impl WeightFile {
                 "The tensors have other names than in the official code: they were matched by order and shape, and \
                  padding by reflection, instance norm and ReLU were assumed.",
             ),
-            (silent, "Biases that are not in the file are zero."),
+            (
+                silent,
+                "Biases that are not in the file are zero; if the network was trained without norms, its pictures will be \
+                 wrong.",
+            ),
         ];
         self.notes.extend(notes.into_iter().filter(|(is_so, _)| *is_so).map(|(_, note)| note.to_owned()));
         Self { tensors, ..self }
@@ -145,7 +154,7 @@ fn running_note(architecture: Architecture) -> &'static str {
 
 impl Found {
     fn is_generator(&self) -> bool {
-        matches!(self.kind, Kind::Unet | Kind::Known(Architecture::Resnet { .. }, _))
+        matches!(self.kind, Kind::Unet | Kind::Known(Architecture::Resnet { .. } | Architecture::Unet { .. }, _))
     }
 }
 
@@ -162,12 +171,12 @@ fn drop_copies(found: &mut Vec<Found>) {
 
 /// All networks, found by looking at all tensors, then at those that share the first component of
 /// their names, and so on; and, if there are none, what keeps the nearest from being one.
-fn search(tensors: &[NamedTensor]) -> (Vec<Found>, Option<NearMiss>) {
+fn search(tensors: &[NamedTensor], bare: bool) -> (Vec<Found>, Option<NearMiss>) {
     let mut found = Vec::new();
     let mut nearest = None;
     let mut left = VecDeque::from([(0, 0, (0..tensors.len()).collect::<Vec<_>>())]);
     while let Some((skip, depth, members)) = left.pop_front() {
-        match recognise(tensors, &members, skip) {
+        match recognise(tensors, &members, skip, bare) {
             Ok(kind) => {
                 found.push(Found { path: path(tensors, &members, skip, &kind), kind });
                 continue;
@@ -209,15 +218,16 @@ fn path(tensors: &[NamedTensor], members: &[usize], skip: usize, kind: &Kind) ->
 }
 
 /// The network that exactly these tensors are of, their names taken from `skip` on. Otherwise, for
-/// tensors that are nearly one, what is wrong, and whether their names are the official ones.
-fn recognise(tensors: &[NamedTensor], members: &[usize], skip: usize) -> Result<Kind, Option<NearMiss>> {
+/// tensors that are nearly one, what is wrong, and whether their names are the official ones. `bare`: a network
+/// without biases has no norms.
+fn recognise(tensors: &[NamedTensor], members: &[usize], skip: usize, bare: bool) -> Result<Kind, Option<NearMiss>> {
     if members.len() > MAX_TENSORS {
         return Err(None);
     }
     let mut members = members.to_vec();
     let shapes: Vec<(&str, &[usize])> =
         members.iter().map(|&index| (&tensors[index].name[skip..], tensors[index].shape.as_slice())).collect();
-    let by_name = Architecture::infer(&shapes).map(|architecture| {
+    let by_name = Architecture::infer(&shapes).filter(|found| bare || !found.is_without_norm()).map(|architecture| {
         let places: HashMap<&str, usize> =
             shapes.iter().zip(&members).map(|((name, _), &index)| (*name, index)).collect();
         fit(architecture, &shapes, &places)

@@ -14,6 +14,7 @@ use burn::tensor::{Tensor, TensorData};
 use cyclegan::config::TrainConfig;
 use cyclegan::kernels::Kernels;
 use cyclegan::model::architecture::{Architecture, Parameter};
+use cyclegan::model::architecture::{PatchStyle, ResnetStyle};
 use cyclegan::model::{PatchDiscriminator, PatchDiscriminatorConfig, ResnetGenerator, ResnetGeneratorConfig};
 use cyclegan::training::Trainer;
 use cyclegan::weights::networks::{load, load_generator};
@@ -22,9 +23,16 @@ use cyclegan::weights::{NamedTensor, WeightFile};
 const FORWARD: f32 = 1e-4;
 const GRADIENT: f64 = 1e-3;
 
-const GENERATOR: Architecture =
-    Architecture::Resnet { in_channels: 3, out_channels: 3, ngf: 8, n_blocks: 2, affine: false };
-const DISCRIMINATOR: Architecture = Architecture::Patch { in_channels: 3, ndf: 8, n_layers: 3 };
+const GENERATOR: Architecture = Architecture::Resnet {
+    in_channels: 3,
+    out_channels: 3,
+    ngf: 8,
+    n_blocks: 2,
+    affine: false,
+    style: ResnetStyle::PAPER,
+};
+const DISCRIMINATOR: Architecture =
+    Architecture::Patch { in_channels: 3, ndf: 8, n_layers: 3, style: PatchStyle::PAPER };
 
 fn golden(name: &str) -> WeightFile {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/golden").join(name);
@@ -133,8 +141,8 @@ where
         ..TrainConfig::default()
     };
     let mut trainer = Trainer::<A>::new(options, device);
-    trainer.generators.ab = generator("generator_ab.", device);
-    trainer.generators.ba = generator("generator_ba.", device);
+    trainer.generators.ab = generator("generator_ab.", device).into();
+    trainer.generators.ba = generator("generator_ba.", device).into();
     trainer.discriminators.a = discriminator("discriminator_a.", device);
     trainer.discriminators.b = discriminator("discriminator_b.", device);
     let inputs = golden("inputs.safetensors");

@@ -2,5 +2,6 @@
 
 mod golden;
 mod kernels;
+mod networks;
 mod optimisation;
 mod resume;

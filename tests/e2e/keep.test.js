@@ -5,7 +5,7 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, test } from "node:test";
-import { choose, done, file, go, heard, hears, listenIn, save, setTraining } from "./support/app.js";
+import { choose, done, file, go, heard, hears, listenIn, openSettings, save, setOption, setTraining } from "./support/app.js";
 import { host, launch, screenshot, visit } from "./support/browser.js";
 import { cyclegan, root } from "./support/paths.js";
 import { picture } from "./support/pictures.js";
@@ -22,17 +22,18 @@ async function tab(context) {
   return page;
 }
 
+const mean = (values) => values.reduce((a, b) => a + b, 0) / values.length;
 const pile = (name, count) => Array.from({ length: count }, (_, i) => file(`${name}${i}.png`, picture(40 + i, 40)));
 
 const trainings = [
   { name: "on own piles", steps: 20, own: true },
   { name: "of emoji-64", preset: "emoji-64", steps: 2 },
-  { name: "on WebGPU", backend: "wgpu", steps: 1, tiny: { ngf: 2, blocks: 1, ndf: 2 } },
+  { name: "on WebGPU", backend: "wgpu", steps: 1, tiny: { ngf: 2, n_blocks: 1, ndf: 2 } },
 ];
 for (const { name, preset = "quick", backend = "flex", steps, own, tiny = {} } of trainings)
   test(`a training ${name} survives a reload, goes on, and its generator translates`, async (t) => {
     const { page, errors } = await visit(t, browser, `${server.url}?backend=${backend}`, { init: listenIn });
-    await setTraining(page, preset, { steps: 5000, preview: 10, ...tiny });
+    await setTraining(page, preset, { steps: 5000, preview_every: 10, ...tiny });
     if (own) {
       await page.check("#source-own");
       await page.setInputFiles("#files-a", pile("a", 3));
@@ -134,6 +135,7 @@ test("a training begun in the page goes on in the command line, and back", async
   await setTraining(page, "quick", { steps: 30 });
   await page.click("#train-start");
   await hears(page, "Stopped", { timeout: 180_000 });
+  const begun = await heard(page, "Step");
   const saved = await save(page, "#save-training");
   assert.equal(saved.name, "flat-and-3d-step-30.checkpoint.safetensors");
 
@@ -144,6 +146,10 @@ test("a training begun in the page goes on in the command line, and back", async
   writeFileSync(brought, saved.bytes);
   const data = join(root, "static/data/emoji.zip");
   execFileSync(cyclegan, ["train", "--resume", brought, "--data", data, "--out", run, "--steps", "60", "--backend", "flex"], { stdio: "pipe" });
+  const lines = readFileSync(join(run, "metrics.jsonl"), "utf8").trim().split("\n");
+  const native = lines.map((line) => JSON.parse(line)).filter(({ losses }) => losses);
+  assert.ok(native[0].step > 30);
+  assert.equal(native.at(-1).step, 60);
 
   await page.reload();
   await hears(page, "Ready");
@@ -151,13 +157,21 @@ test("a training begun in the page goes on in the command line, and back", async
   const back = file("back.safetensors", readFileSync(join(run, "checkpoint-0000060.safetensors")));
   await page.setInputFiles("#import-file", back);
   await page.locator("#imported-text").getByText("back.safetensors: flat ⇄ 3D, step 60 of 60").waitFor();
-  await page.evaluate(() => (document.querySelector("#advanced").open = true));
-  await page.fill("#train-steps", "90");
-  await page.locator("#train-steps").blur();
+  await openSettings(page);
+  await setOption(page, "steps", 90);
+  assert.ok(await page.locator("#train-ngf").isDisabled(), "all else is settled");
   await page.click("#train-start");
   assert.equal((await hears(page, "TrainingStarted")).step, 60);
   const stopped = await hears(page, "Stopped", { timeout: 120_000 });
   assert.deepEqual([stopped.step, stopped.trouble], [90, null]);
-  assert.ok((await heard(page, "Step")).every(({ step }) => step > 60));
+  const ended = await heard(page, "Step");
+  assert.ok(ended.every(({ step }) => step > 60));
+
+  // No part begins anew: what the cycle costs has fallen in the first one, and stays below.
+  const cycle = (steps) => mean(steps.map(({ losses }) => losses.cycle_a + losses.cycle_b));
+  const first = cycle(begun.slice(0, 1));
+  for (const [place, steps] of Object.entries({ native, ended })) {
+    assert.ok(cycle(steps) < 0.75 * first, `${place}: ${cycle(steps)} after ${first}`);
+  }
   assert.deepEqual(errors, []);
 });

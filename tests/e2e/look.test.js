@@ -1,7 +1,7 @@
 // How it looks and reads: axe-core finds nothing, nothing overflows, and the pictures in out/ are for people.
 import assert from "node:assert/strict";
 import { after, test } from "node:test";
-import { choose, done, file, go, hears, listenIn } from "./support/app.js";
+import { choose, done, file, go, hears, listenIn, openSettings, setOption } from "./support/app.js";
 import { host, launch, screenshot, sizes, visit } from "./support/browser.js";
 import { violations } from "./support/look.js";
 import { picture } from "./support/pictures.js";
@@ -49,8 +49,22 @@ for (const size of Object.keys(sizes)) {
 
       await go(page, "train");
       await look("train");
-      await page.evaluate(() => (document.querySelector("#advanced").open = true));
-      await look("train-advanced");
+      await openSettings(page);
+      await look("train-settings");
+      await page.getByText("Losses", { exact: true }).last().scrollIntoViewIfNeeded();
+      await look("train-settings-losses");
+
+      await setOption(page, "steps", 100_000);
+      await page.evaluate(() => document.querySelectorAll("details[open]").forEach((group) => (group.open = false)));
+      await page.evaluate(() => scrollTo(0, 0));
+      await page.click("#train-start");
+      await hears(page, "Preview", { step: 200, timeout: 240_000 });
+      await look("train-running");
+      await page.locator("#train-bar").getByText("One picture").click();
+      await hears(page, "Inspected");
+      await page.click("#train-pause");
+      await hears(page, "Paused");
+      await look("train-one-picture");
       assert.deepEqual(errors, []);
     });
   }

@@ -19,7 +19,7 @@ const mean = (values) => values.reduce((a, b) => a + b, 0) / values.length;
 
 test("a training on the built-in data learns, pauses, resumes, stops, and its generators can be used", async (t) => {
   const { page, errors } = await visit(t, browser, `${server.url}?backend=flex`, { init: listenIn });
-  await setTraining(page, "quick", { steps: 5000, preview: 10 });
+  await setTraining(page, "quick", { steps: 5000, preview_every: 10 });
   const isFree = await watchTimer(page);
   await page.click("#train-start");
   await hears(page, "TrainingStarted");
@@ -64,7 +64,7 @@ test("a training on the built-in data learns, pauses, resumes, stops, and its ge
 
 test("a training on the visitor's own piles, one file of them broken", async (t) => {
   const { page, errors } = await visit(t, browser, `${server.url}?backend=flex`, { init: listenIn });
-  await setTraining(page, "quick", { steps: 6, preview: 10 });
+  await setTraining(page, "quick", { steps: 6, preview_every: 10 });
   await page.check("#source-own");
   const pile = (name, count, size) =>
     Array.from({ length: count }, (_, i) => file(`${name}${i}.png`, picture(size + i, size)));
@@ -82,7 +82,7 @@ test("a training on the visitor's own piles, one file of them broken", async (t)
 
 test("training steps are made on WebGPU, too", async (t) => {
   const { page, errors } = await visit(t, browser, `${server.url}?backend=wgpu`, { init: listenIn });
-  await setTraining(page, "quick", { steps: 2, preview: 10 });
+  await setTraining(page, "quick", { steps: 2, preview_every: 10 });
   const isFree = await watchTimer(page);
   await page.click("#train-start");
   const stopped = await hears(page, "Stopped", { timeout: 300_000 });

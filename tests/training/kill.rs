@@ -46,7 +46,11 @@ fn newest(run: &Path) -> Option<PathBuf> {
 fn announced(run: &Path) -> u64 {
     let text = std::fs::read_to_string(run.join("metrics.jsonl")).expect("metrics");
     let lines = text.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
-    lines.filter(|line| line["checkpoint"].is_string()).filter_map(|line| line["step"].as_u64()).last().unwrap_or(0)
+    lines
+        .filter(|line| line["checkpoint"].is_string())
+        .filter_map(|line| line["step"].as_u64())
+        .next_back()
+        .unwrap_or(0)
 }
 
 #[test]

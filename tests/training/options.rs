@@ -168,6 +168,8 @@ fn every_option_is_in_the_help() {
             }
         }
     }
+    let headings = TrainConfig::FIELDS.iter().map(|field| help.find(&format!("\n{}:\n", field.group)));
+    assert!(headings.is_sorted(), "the headings come in the order of the options");
     for official in ["netG", "netD", "lambda_A", "lambda_B", "n_layers_D", "lr", "crop_size"] {
         assert!(help.contains(&format!("--{official}")), "{official}");
     }
@@ -205,4 +207,13 @@ fn a_configuration_is_printed_read_and_overridden() {
     assert!(said.contains("bad.toml: line 2: there is no option lerning_rate; did you mean learning_rate?"), "{said}");
     let (_, said) = ends_with(&cyclegan(&["train", "--print-config", "--size", "33"], path), 2);
     assert!(said.contains("multiple of 4"), "{said}");
+}
+
+#[test]
+fn the_example_can_be_used() {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/photos.toml");
+    let text = std::fs::read_to_string(file).expect("an example");
+    let config = TrainConfig::from_toml(&text).expect("good TOML");
+    assert_eq!(config.check(), Ok(()));
+    assert_eq!((config.domain_b.as_str(), config.ema, config.ngf), ("zebra", 0.999, 64));
 }

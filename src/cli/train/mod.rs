@@ -71,6 +71,9 @@ pub struct Arguments {
     /// Names of the two domains, for the weight files: horse,zebra
     #[arg(long, value_name = "A,B", value_delimiter = ',', help_heading = "Data")]
     domains: Option<Vec<String>>,
+    // Before what else has one of its headings: help shows them in the order in which they come up.
+    #[command(flatten)]
+    flags: Flags,
     /// Epochs in all, instead of --steps; one epoch shows every image of the larger pile once.
     #[arg(long, value_name = "N", conflicts_with = "option:steps", help_heading = "Optimisation")]
     epochs: Option<u64>,
@@ -82,8 +85,6 @@ pub struct Arguments {
     #[arg(long, value_name = "N", alias = "n_epochs_decay", help_heading = "Optimisation",
         conflicts_with_all = ["option:steps", "option:decay_from", "epochs"])]
     n_epochs_decay: Option<u64>,
-    #[command(flatten)]
-    flags: Flags,
 }
 
 impl Arguments {

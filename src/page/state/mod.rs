@@ -235,7 +235,7 @@ impl State {
     fn train(&mut self, message: Train, effects: &mut Vec<Effect>) {
         match message {
             Train::Start => {
-                if let Err(problem) = self.training.config.check() {
+                if let Some(problem) = self.training.problem().filter(|_| !self.training.phase.is_active()) {
                     self.training.fail(problem);
                 } else if !self.training.phase.is_active() {
                     self.wake_worker(effects);
@@ -271,10 +271,38 @@ impl State {
             }
             Train::GoOn => {
                 if !self.training.phase.is_active() && self.training.go_on() {
-                    self.wake_worker(effects);
-                    self.forget_trained();
-                    effects.push(Effect::Send(Command::ResumeKept.into()));
+                    self.resume_kept(None, effects);
                 }
+            }
+            Train::GoOnSlower => {
+                if !self.training.phase.is_active()
+                    && let Some(rate) = self.training.go_on_slower()
+                {
+                    self.resume_kept(Some(rate), effects);
+                }
+            }
+            Train::Previews { every, rows } => {
+                self.training.update(Train::Previews { every, rows });
+                if self.training.phase.is_active() && self.training.has_networks() {
+                    self.send_previews(effects);
+                }
+            }
+            Train::Inspect(look) => {
+                if self.training.has_networks() {
+                    effects.extend(self.training.inspector.look(look).map(Effect::Send));
+                }
+            }
+            Train::LoadSettings { file, bytes } => {
+                if self.training.phase.is_active() {
+                    self.tell(["Stop the training first, then give ", &file, " again."].concat(), true);
+                } else {
+                    let command = Command::ReadSettings { file };
+                    effects.push(Effect::Send(Envelope::with(command, vec![bytes])));
+                }
+            }
+            Train::SaveSettings => {
+                let config = Box::new(self.training.config.clone());
+                effects.push(Effect::Send(Command::WriteSettings { config }.into()));
             }
             Train::Import { file, bytes } => {
                 if let Err(trouble) = self.training.import(file, bytes) {
@@ -293,6 +321,17 @@ impl State {
             }
             message => self.training.update(message),
         }
+    }
+
+    fn resume_kept(&mut self, learning_rate: Option<f64>, effects: &mut Vec<Effect>) {
+        self.wake_worker(effects);
+        self.forget_trained();
+        effects.push(Effect::Send(Command::ResumeKept { learning_rate }.into()));
+    }
+
+    pub(super) fn send_previews(&self, effects: &mut Vec<Effect>) {
+        let (every, rows) = (self.training.config.preview_every, self.training.preview_rows);
+        effects.push(Effect::Send(Command::SetPreviews { every, rows }.into()));
     }
 }
 

@@ -10,6 +10,7 @@ use crate::{
 mod kept;
 mod live;
 mod queue;
+mod watch;
 
 fn listed(id: &str, reverse: &str, samples: &[&str]) -> Listed {
     Listed {

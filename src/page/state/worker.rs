@@ -6,7 +6,7 @@ use crate::{
         models::{Model, Status},
         training::{Message as Train, Phase},
     },
-    protocol::{BackendName, Command, Envelope, Event},
+    protocol::{BackendName, Command, Envelope, Event, PREVIEW_ROWS},
 };
 
 impl State {
@@ -55,6 +55,7 @@ impl State {
             Event::Failed { model: Some(model), message, .. } => self.model_failed(&model, message),
             Event::Failed { message, .. } => {
                 self.packing = None;
+                self.training.inspector.failed();
                 if self.training.phase == Phase::Starting {
                     self.training.fail(message);
                 } else {
@@ -85,6 +86,29 @@ impl State {
             Event::Kept { training } => {
                 if self.training.keeps(training) {
                     self.train(Train::GoOn, effects);
+                }
+            }
+            Event::TrainingStarted { .. } => {
+                self.training.hear(event, buffers);
+                if self.training.preview_rows != PREVIEW_ROWS {
+                    self.send_previews(effects);
+                }
+            }
+            Event::Preview { .. } => {
+                self.training.hear(event, buffers);
+                effects.extend(self.training.inspector.ask().map(Effect::Send));
+            }
+            Event::Inspected(inspected) => {
+                effects.extend(self.training.inspector.hear(inspected, buffers).map(Effect::Send));
+            }
+            Event::Settings { config } => {
+                if !self.training.phase.is_active() {
+                    self.training.take(*config);
+                }
+            }
+            Event::SettingsFile => {
+                if let Some(bytes) = buffers.into_iter().next() {
+                    effects.push(Effect::SaveFile { name: "cyclegan.toml".into(), bytes });
                 }
             }
             Event::NotKept { message } => self.tell(message, true),

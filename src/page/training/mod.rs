@@ -1,19 +1,22 @@
 //! The Train place as plain data: the settings, how far the training is, its losses and previews.
 
-mod field;
 mod imported;
+mod inspector;
+mod message;
+pub mod settings;
 
 use super::history::History;
 use crate::{
-    config::TrainConfig,
-    protocol::{Direction, Event, KeptTraining, PreviewCell, TrainData},
+    config::{Changes, Field, TrainConfig},
+    protocol::{Event, KeptTraining, PREVIEW_ROWS, PreviewCell},
 };
 
 /// Bytes that previews may take.
 const PREVIEW_BYTES: usize = 96 << 20;
 
-pub use field::Field;
 pub use imported::Imported;
+pub use inspector::{Inspector, Look, Seen};
+pub use message::Message;
 
 /// Where the two piles come from.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -60,65 +63,6 @@ impl Phase {
     }
 }
 
-/// What happens in the Train place.
-#[derive(Clone, Debug)]
-pub enum Message {
-    /// Which pictures to train on.
-    UseSource(Source),
-    /// How many files lie in piles A and B.
-    Piles([usize; 2]),
-    /// A zip is given (or taken back).
-    Zip(Option<String>),
-    /// What the domain of pile A (`false`) or B (`true`) is called.
-    Name(bool, String),
-    /// Start from a preset.
-    Preset(String),
-    /// Set a number.
-    Set(Field, f64),
-    /// How much the curves are smoothed, 0 to 1.
-    Smoothing(f64),
-    /// Begin.
-    Start,
-    /// Pictures are being collected.
-    Gathering {
-        /// Bytes or files so far.
-        done: u64,
-        /// Bytes or files in all, if known.
-        total: Option<u64>,
-    },
-    /// The pictures are here, or not: why.
-    Gathered(Result<(TrainData, Vec<Vec<u8>>), String>),
-    /// Rest after the step under way.
-    Pause,
-    /// Make one step of a paused training.
-    StepOnce,
-    /// Go on.
-    Resume,
-    /// Look at the previews of a step: a place in [`Training::previews`].
-    Look(usize),
-    /// End.
-    Stop,
-    /// Go on with the training that is kept on this machine.
-    GoOn,
-    /// Delete it.
-    Forget,
-    /// A checkpoint file is given, to go on with at the next start.
-    Import {
-        /// Its name.
-        file: String,
-        /// Its bytes.
-        bytes: Vec<u8>,
-    },
-    /// Take it back.
-    Unimport,
-    /// Save the whole training as a checkpoint file.
-    SaveAll,
-    /// Save a generator as a weight file.
-    Save(Direction),
-    /// Use a generator in the other place.
-    Use(Direction),
-}
-
 /// The previews of one step.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Preview {
@@ -154,6 +98,12 @@ pub struct Training {
     pub names: [String; 2],
     /// Settings of the next or the running training.
     pub config: TrainConfig,
+    /// The option that was last set to something it cannot be, and what is wrong with that.
+    pub mistake: Option<(&'static str, String)>,
+    /// Sample pairs in each preview.
+    pub preview_rows: u32,
+    /// Frames of a video on their way into a pile: which, how many, of how many.
+    pub frames: Option<(usize, u32, u32)>,
     /// How far it is.
     pub phase: Phase,
     /// What the worker made of the pictures.
@@ -180,6 +130,10 @@ pub struct Training {
     pub kept: Option<KeptTraining>,
     /// The checkpoint file that the next start goes on with.
     pub imported: Option<Imported>,
+    /// Whether the last training ended in numbers that are none.
+    pub has_diverged: bool,
+    /// One picture on its way through the networks.
+    pub inspector: Inspector,
     /// Whether to go on by itself as soon as the new worker says what is kept.
     is_orphaned: bool,
     /// Where it last went on by itself: not twice from the same step.
@@ -194,6 +148,9 @@ impl Default for Training {
             zip: None,
             names: ["A".into(), "B".into()],
             config: TrainConfig::preset("quick").unwrap_or_default(),
+            mistake: None,
+            preview_rows: PREVIEW_ROWS,
+            frames: None,
             phase: Phase::default(),
             begun: Begun::default(),
             step: 0,
@@ -207,6 +164,8 @@ impl Default for Training {
             skipped: Vec::new(),
             kept: None,
             imported: None,
+            has_diverged: false,
+            inspector: Inspector::default(),
             is_orphaned: false,
             revived_at: None,
         }
@@ -246,6 +205,18 @@ impl Training {
         }
     }
 
+    /// Why it cannot start, or nothing: what is missing, what is set to something impossible, or impossible together.
+    pub fn problem(&self) -> Option<String> {
+        let missing = || self.missing().map(String::from);
+        let mistake = || Some(self.mistake.as_ref()?.1.clone());
+        missing().or_else(mistake).or_else(|| self.config.check().err())
+    }
+
+    /// Whether there are networks that a picture can be taken through.
+    pub fn has_networks(&self) -> bool {
+        self.begun.parameters > 0 && !matches!(self.phase, Phase::Gathering { .. } | Phase::Starting)
+    }
+
     /// Whether there are generators to use or save.
     pub fn has_generators(&self) -> bool {
         self.step > 0 && !matches!(self.phase, Phase::Gathering { .. } | Phase::Starting)
@@ -279,6 +250,8 @@ impl Training {
         (self.previews, self.looked_at) = (Vec::new(), None);
         self.skipped.clear();
         self.begun = Begun::default();
+        self.has_diverged = false;
+        self.inspector.close();
     }
 
     /// The pictures are here: what to train, unless it was stopped meanwhile.
@@ -322,8 +295,16 @@ impl Training {
         let Some(kept) = &self.kept else { return false };
         let config = kept.config.clone();
         self.prepare();
-        (self.config, self.phase) = (*config, Phase::Starting);
+        (self.config, self.phase, self.mistake) = (*config, Phase::Starting, None);
         true
+    }
+
+    /// Goes on with what is kept, at half its learning rate, which is the answer.
+    pub fn go_on_slower(&mut self) -> Option<f64> {
+        self.go_on().then(|| {
+            self.config.learning_rate /= 2.0;
+            self.config.learning_rate
+        })
     }
 
     /// What this machine keeps has changed; whether a training that lost its worker goes on from there.
@@ -346,9 +327,27 @@ impl Training {
             return Err(["Stop the training first, then give ", &file, " again."].concat());
         }
         let imported = Imported::new(file, bytes)?;
-        self.config = imported.config.clone();
+        self.take(imported.config.clone());
         self.imported = Some(imported);
         Ok(())
+    }
+
+    /// Takes over other settings as a whole.
+    pub fn take(&mut self, config: TrainConfig) {
+        (self.config, self.mistake) = (config, None);
+    }
+
+    /// Sets an option, if it can be that.
+    fn set(&mut self, field: &'static Field, value: &str) {
+        let name = field.name;
+        if let Some(change) = Changes::of_one(field, value) {
+            self.config.apply(&change);
+            self.mistake.take_if(|(wrong, _)| *wrong == name);
+        } else {
+            let expected = field.kind.expected();
+            let value = if value.is_empty() { "empty" } else { value };
+            self.mistake = Some((name, [name, " must be ", &expected, ", not ", value, "."].concat()));
+        }
     }
 
     /// It did not work.
@@ -363,6 +362,8 @@ impl Training {
             self.fail(trouble.into());
         }
         self.step = 0;
+        self.begun = Begun::default();
+        self.inspector.close();
     }
 
     /// Changes the settings.
@@ -380,14 +381,14 @@ impl Training {
             Message::Name(second, name) => self.names[usize::from(second)] = name,
             Message::Preset(name) => {
                 if let Some(config) = TrainConfig::preset(&name) {
-                    self.config = config;
+                    self.take(config);
                 }
             }
-            Message::Set(field, value) => {
-                if value.is_finite() && value >= 0.0 {
-                    field.set(&mut self.config, value);
-                }
+            Message::Set(field, value) => self.set(field, value.trim()),
+            Message::Previews { every, rows } => {
+                (self.config.preview_every, self.preview_rows) = (every, rows.max(1));
             }
+            Message::Frames(frames) => self.frames = frames,
             Message::Smoothing(smoothing) => self.smoothing = smoothing.clamp(0.0, 0.99),
             Message::Gathering { done, total } => {
                 if let Phase::Gathering { .. } = self.phase {
@@ -405,6 +406,10 @@ impl Training {
             | Message::StepOnce
             | Message::Stop
             | Message::GoOn
+            | Message::GoOnSlower
+            | Message::LoadSettings { .. }
+            | Message::SaveSettings
+            | Message::Inspect(_)
             | Message::Forget
             | Message::SaveAll
             | Message::Import { .. }
@@ -443,6 +448,7 @@ impl Training {
                     self.phase = Phase::Running;
                 }
             }
+            Event::Diverged { .. } => self.has_diverged = true,
             // The end of a training that a newer one has pushed aside is no news.
             Event::Stopped { step, trouble } if !matches!(self.phase, Phase::Gathering { .. }) => {
                 self.step = step;

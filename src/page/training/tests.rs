@@ -51,20 +51,48 @@ fn own_pictures_need_both_piles_or_a_zip() {
 }
 
 #[test]
-fn fields_round_trip_and_refuse_nonsense() {
+fn options_are_set_as_typed_and_nonsense_is_named_and_refused() {
     let mut training = Training::default();
-    for (field, id) in Field::ALL {
-        let before = field.get(&training.config);
-        training.update(Message::Set(field, f64::NAN));
-        training.update(Message::Set(field, -1.0));
-        assert_eq!(field.get(&training.config), before, "{id}");
-        training.update(Message::Set(field, 1.0));
-        assert_eq!(field.get(&training.config), 1.0, "{id}");
+    let set = |training: &mut Training, name, value: &str| {
+        training.update(Message::Set(Field::named(name).expect("an option"), value.into()));
+    };
+    for (field, label) in settings::settings() {
+        let before = training.config.get(field.name).expect("an option");
+        set(&mut training, field.name, &before);
+        assert_eq!(training.config.get(field.name).as_ref(), Some(&before), "{label}");
+        assert_eq!(training.mistake, None, "{label}");
     }
+    assert_eq!(training.problem(), None);
+    set(&mut training, "steps", "-1");
+    assert_eq!(training.problem().as_deref(), Some("steps must be a whole number of 0 or more, not -1."));
+    set(&mut training, "ngf", "12");
+    assert!(training.problem().is_some(), "another option does not make it good");
+    set(&mut training, "steps", "");
+    assert_eq!(training.problem().as_deref(), Some("steps must be a whole number of 0 or more, not empty."));
+    set(&mut training, "steps", " 7 ");
+    assert_eq!((training.problem(), training.config.steps, training.config.ngf), (None, 7, 12));
     training.update(Message::Preset("small-128".into()));
-    training.update(Message::Set(Field::Size, 64.0));
-    assert_eq!((training.config.size, training.config.load_size), (64, 72));
-    assert_eq!(Field::LearningRate.get(&training.config), 2.0);
+    set(&mut training, "size", "64");
+    assert_eq!((training.config.size, training.config.load_size), (64, 71), "the margin of the crop is kept");
+    set(&mut training, "net_g", "unet_128");
+    assert!(training.problem().is_some_and(|text| text.contains("unet_128")), "impossible together");
+}
+
+#[test]
+fn previews_can_be_changed_and_pictures_looked_at_while_there_are_networks() {
+    let mut training = Training::default();
+    training.update(Message::Previews { every: 5, rows: 0 });
+    assert_eq!((training.config.preview_every, training.preview_rows), (5, 1));
+    assert!(!training.has_networks());
+    training.phase = Phase::Starting;
+    training.hear(
+        Event::TrainingStarted { step: 0, steps: 9, images_a: 1, images_b: 1, parameters: 5, memory_bytes: 0 },
+        vec![],
+    );
+    assert!(training.has_networks());
+    training.inspector.is_open = true;
+    training.worker_gone("Gone.");
+    assert!(!training.has_networks() && !training.inspector.is_open);
 }
 
 #[test]

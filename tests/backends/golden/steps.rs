@@ -12,6 +12,16 @@ use serde::Deserialize;
 
 use super::*;
 
+/// How far a loss may be from the golden one, in the first step and later. Adam divides a gradient by its own size, so
+/// where one is near zero its rounding moves a parameter a whole step the other way, and so does a value that falls on
+/// the other side of a kink. Where neither happens all five steps are within 2e-5 (candle in every mode, wgpu in three of
+/// four); where it does, 1e-2 was seen. A wrong picture from the pool or a wrong rate is off by several times that.
+const LOSSES: [f64; 2] = [2e-5, 2e-2];
+/// The same for gradients of the first step: their norm, and their distance relative to it.
+const GRADIENTS: [f64; 2] = [1e-4, 1e-4];
+/// The same for what all steps did to a parameter: 5e-3 and 5e-2 were seen, and 1e-5 without flips.
+const UPDATES: [f64; 2] = [1e-2, 1e-1];
+
 /// What `steps.json` says: options, random decisions and expected numbers.
 #[derive(Deserialize)]
 struct Golden {
@@ -31,6 +41,7 @@ struct Golden {
     pools: HashMap<String, Vec<Option<usize>>>,
     shares: HashMap<String, Vec<f32>>,
     mirrored: Vec<Vec<isize>>,
+    scales: HashMap<String, Vec<f32>>,
     penalty_shares: Vec<f32>,
     draws: Vec<Draw>,
     losses: HashMap<String, Vec<HashMap<String, f64>>>,
@@ -59,14 +70,14 @@ fn stored() -> Golden {
 }
 
 /// Compares values with a golden tensor, where there is one, and with the golden norm; how many there were.
-fn compare(what: &str, name: &str, found: &[f32], norms: &HashMap<String, f64>, tolerance: f64) -> [usize; 2] {
+fn compare(what: &str, name: &str, found: &[f32], norms: &HashMap<String, f64>, limits: [f64; 2]) -> [usize; 2] {
     let Some(expected) = norms.get(name) else { return [0, 0] };
     let length = norm(found.iter().map(|value| f64::from(*value)));
-    assert!((length - expected).abs() <= tolerance * expected, "{what}.{name}: norm {length}, not {expected}");
+    assert!((length - expected).abs() <= limits[0] * expected, "{what}.{name}: norm {length}, not {expected}");
     match golden("steps.safetensors").tensor(&format!("{what}.{name}")) {
         Some(whole) => {
             let off = distance(found, &whole.values);
-            assert!(off <= tolerance, "{what}.{name}: off by {off}");
+            assert!(off <= limits[1], "{what}.{name}: off by {off}");
             [1, 1]
         }
         None => [1, 0],
@@ -112,20 +123,21 @@ where
         ..TrainConfig::default()
     };
     let mut trainer = Trainer::<A>::new(options, device);
-    trainer.generators.ab = generator("generator_ab.", device);
-    trainer.generators.ba = generator("generator_ba.", device);
+    trainer.generators.ab = generator("generator_ab.", device).into();
+    trainer.generators.ba = generator("generator_ba.", device).into();
     trainer.discriminators.a = discriminator("discriminator_a.", device);
     trainer.discriminators.b = discriminator("discriminator_b.", device);
     let inputs = golden("inputs.safetensors");
     let [real_a, real_b] = ["real_a", "real_b"].map(|name| tensor::<A::InnerBackend>(&inputs, name, device));
     let mode = mode.as_str();
     let names = names();
+    let mut wrong = Vec::new();
 
-    for (step, axes) in stored.mirrored.iter().enumerate() {
-        let mirrored = |picture: &Tensor<A::InnerBackend, 4>| {
-            axes.iter().fold(picture.clone(), |picture, axis| picture.flip([*axis]))
+    for (step, (axes, scale)) in stored.mirrored.iter().zip(&stored.scales[mode]).enumerate() {
+        let shown = |picture: &Tensor<A::InnerBackend, 4>| {
+            axes.iter().fold(picture.clone(), |picture, axis| picture.flip([*axis])) * *scale
         };
-        let losses = trainer.step(mirrored(&real_a), mirrored(&real_b));
+        let losses = trainer.step(shown(&real_a), shown(&real_b));
         let losses = pollster::block_on(losses.read()).expect("a device");
         let found: HashMap<String, f64> =
             serde_json::from_value(serde_json::to_value(losses).expect("plain data")).expect("numbers");
@@ -135,7 +147,9 @@ where
             let expected = expected[&term];
             // A Wasserstein loss may be anywhere, near zero too.
             let off = (value - expected).abs() / expected.abs().max(0.1);
-            assert!(off <= 2e-4, "{mode}, step {step}, {term}: {value}, not {expected}");
+            if off > LOSSES[step.min(1)] {
+                wrong.push(format!("step {step}, {term}: {value}, not {expected}, off by {off:.1e}"));
+            }
         }
         if step == 0 {
             // After one step Adam's first moment is (1 − 0.5) times the gradient.
@@ -144,20 +158,21 @@ where
             for (name, moments) in names.iter().zip(moments) {
                 let gradient = moments.clone().map(|[first, _]| host(first * 2.0)).unwrap_or_default();
                 let [norm, whole] =
-                    compare(&format!("{mode}.gradient"), name, &gradient, &stored.gradient_norms[mode], GRADIENT);
+                    compare(&format!("{mode}.gradient"), name, &gradient, &stored.gradient_norms[mode], GRADIENTS);
                 compared = [compared[0] + norm, compared[1] + whole];
             }
             assert!(compared[0] == stored.gradient_norms[mode].len() && compared[1] >= 5, "{compared:?}");
         }
     }
 
+    assert!(wrong.is_empty(), "{mode}: {wrong:#?}");
+
     let before = golden("init.safetensors");
     let found = [collect::<A>(&trainer.generators), collect::<A>(&trainer.discriminators)];
     for (name, parameter) in names.iter().zip(found.into_iter().flatten()) {
         let start = &values(&before, name).values;
         let update: Vec<f32> = host(parameter).iter().zip(start).map(|(end, start)| end - start).collect();
-        // As for three steps: Adam divides by the gradient's own size.
-        compare(&format!("{mode}.update"), name, &update, &stored.update_norms[mode], 2e-2);
+        compare(&format!("{mode}.update"), name, &update, &stored.update_norms[mode], UPDATES);
     }
 }
 
@@ -181,7 +196,7 @@ where
     let mut compared = 0;
     for (name, gradient) in names.zip(gradients) {
         let gradient = gradient.map(host).unwrap_or_default();
-        compared += compare("penalty.gradient", &name, &gradient, &stored.penalty.gradient_norms, GRADIENT)[0];
+        compared += compare("penalty.gradient", &name, &gradient, &stored.penalty.gradient_norms, GRADIENTS)[0];
     }
     assert_eq!(compared, stored.penalty.gradient_norms.len());
 }

@@ -5,10 +5,12 @@ import { decodePng } from "./pictures.js";
 
 /**
  * Runs before the page's own code: every event of every worker is noted in `window.heard`, as
- * `{ at, worker, name, ...fields }`, and the workers themselves are in `window.workers`.
+ * `{ at, worker, name, ...fields }`, and the workers themselves are in `window.workers`. What they are asked is in
+ * `window.asked`.
  */
 export function listenIn() {
   window.heard = [];
+  window.asked = [];
   window.workers = [];
   const Real = window.Worker;
   window.Worker = class extends Real {
@@ -20,6 +22,11 @@ export function listenIn() {
         const [[name, fields]] = typeof event === "string" ? [[event, {}]] : Object.entries(event);
         window.heard.push({ at: performance.now(), worker, name, ...fields });
       });
+    }
+    postMessage(message, ...rest) {
+      const command = typeof message?.[0] === "string" ? JSON.parse(message[0]) : {};
+      if (typeof command === "object") window.asked.push(command);
+      super.postMessage(message, ...rest);
     }
   };
 }
@@ -113,16 +120,26 @@ export async function go(page, place) {
   await page.locator(`#place-${place}`).waitFor();
 }
 
-/** The Train place, ready to start: a preset, and numbers of the advanced settings by their ids' endings. */
-export async function setTraining(page, preset, numbers) {
+/** Opens every group of settings. */
+export const openSettings = (page) =>
+  page.evaluate(() => document.querySelectorAll(".train__side details").forEach((group) => (group.open = true)));
+
+/** Sets an option through its control, whatever that is. */
+export async function setOption(page, name, value) {
+  const control = page.locator(`#train-${name}`);
+  if (typeof value === "boolean") return control.setChecked(value);
+  if ((await control.evaluate((control) => control.tagName)) === "SELECT") return control.selectOption(value);
+  await control.fill(String(value));
+  await control.blur();
+}
+
+/** The Train place, ready to start: a preset, and options by their names. */
+export async function setTraining(page, preset, options) {
   await hears(page, "Ready");
   await go(page, "train");
   await page.selectOption("#preset", preset);
-  await page.evaluate(() => (document.querySelector("#advanced").open = true));
-  for (const [name, value] of Object.entries(numbers)) {
-    await page.fill(`#train-${name}`, String(value));
-    await page.locator(`#train-${name}`).blur();
-  }
+  await openSettings(page);
+  for (const [name, value] of Object.entries(options)) await setOption(page, name, value);
 }
 
 /** Notes the longest time between two ticks of a 50 ms timer. */

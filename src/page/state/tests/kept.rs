@@ -27,7 +27,7 @@ fn what_an_earlier_visit_left_is_gone_on_with_or_deleted() {
     assert!(state.update(kept(340)).is_empty());
     assert_eq!(state.training.phase, Phase::Idle);
     let effects = state.update(Message::Train(Train::GoOn));
-    assert_eq!(commands(&effects), [&Command::ResumeKept]);
+    assert_eq!(commands(&effects), [&Command::ResumeKept { learning_rate: None }]);
     assert_eq!((&state.training.phase, state.training.domains()[0]), (&Phase::Starting, "cat"));
     assert!(state.update(Message::Train(Train::GoOn)).is_empty(), "once is enough");
     state.update(started(340));
@@ -46,7 +46,7 @@ fn a_training_whose_device_is_lost_goes_on_from_what_is_kept_but_not_twice_from_
     let lost = || event(Event::DeviceLost { reason: String::new() });
     state.update(lost());
     assert!(matches!(state.training.phase, Phase::Ended { .. }));
-    assert_eq!(commands(&state.update(kept(20))), [&Command::ResumeKept]);
+    assert_eq!(commands(&state.update(kept(20))), [&Command::ResumeKept { learning_rate: None }]);
     state.update(ready());
     state.update(started(20));
     state.update(lost());
@@ -56,7 +56,7 @@ fn a_training_whose_device_is_lost_goes_on_from_what_is_kept_but_not_twice_from_
     state.update(started(20));
     state.update(kept(40));
     state.update(lost());
-    assert_eq!(commands(&state.update(kept(40))), [&Command::ResumeKept]);
+    assert_eq!(commands(&state.update(kept(40))), [&Command::ResumeKept { learning_rate: None }]);
 }
 
 #[test]

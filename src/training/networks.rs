@@ -1,0 +1,91 @@
+//! The networks that a configuration describes.
+
+use burn::module::Module;
+use burn::tensor::backend::Backend;
+
+use crate::config::{NetD, NetG, TrainConfig};
+use crate::model::architecture::{PatchStyle, ResnetStyle};
+use crate::model::{Architecture, Generator, PatchDiscriminator, parameters};
+use crate::protocol::{Direction, ModelInfo};
+
+/// Pictures are RGB.
+const CHANNELS: usize = 3;
+
+impl TrainConfig {
+    /// The generators' architecture.
+    pub fn generator_architecture(&self) -> Architecture {
+        let Self { affine, norm, upsample, .. } = *self;
+        let (ngf, n_blocks) = (self.ngf as usize, self.n_blocks as usize);
+        let resnet = |separable| {
+            let style = ResnetStyle { separable, upsample, norm };
+            Architecture::Resnet { in_channels: CHANNELS, out_channels: CHANNELS, ngf, n_blocks, affine, style }
+        };
+        let unet = |halvings| Architecture::Unet {
+            in_channels: CHANNELS,
+            out_channels: CHANNELS,
+            ngf,
+            halvings,
+            norm,
+            affine,
+        };
+        match self.net_g {
+            NetG::Resnet => resnet(false),
+            NetG::MobileResnet => resnet(true),
+            NetG::Unet128 => unet(7),
+            NetG::Unet256 => unet(8),
+        }
+    }
+
+    /// The discriminators' architecture.
+    pub fn discriminator_architecture(&self) -> Architecture {
+        let style = PatchStyle {
+            pixel: self.net_d == NetD::Pixel,
+            norm: self.norm,
+            affine: self.affine,
+            spectral: self.spectral_norm,
+        };
+        let n_layers = self.patch_layers().unwrap_or(1) as usize;
+        Architecture::Patch { in_channels: CHANNELS, ndf: self.ndf as usize, n_layers, style }
+    }
+
+    /// One of the generators, with all weights zero.
+    pub fn generator<B: Backend>(&self, device: &B::Device) -> Generator<B> {
+        let Some(generator) = self.generator_architecture().generator(device) else {
+            unreachable!("a generator's architecture is one")
+        };
+        generator
+    }
+
+    /// One of the discriminators, with all weights zero.
+    pub fn discriminator<B: Backend>(&self, device: &B::Device) -> PatchDiscriminator<B> {
+        let Some(discriminator) = self.discriminator_architecture().discriminator(device) else {
+            unreachable!("a discriminator's architecture is one")
+        };
+        discriminator
+    }
+
+    /// A network with its initial weights; networks of different names get different ones.
+    pub fn initialised<B: Backend, M: Module<B>>(&self, network: M, name: &str) -> M {
+        parameters::init(network, self.init_type, self.init_gain.into(), self.seed, name)
+    }
+
+    /// What the weight file of one of the generators says about itself after `step` steps.
+    pub fn model_info(&self, direction: Direction, step: u64) -> ModelInfo {
+        let architecture = self.generator_architecture();
+        let (from, to) = match direction {
+            Direction::AtoB => (&self.domain_a, &self.domain_b),
+            Direction::BtoA => (&self.domain_b, &self.domain_a),
+        };
+        ModelInfo {
+            architecture: architecture.name(),
+            parameters: architecture.parameter_count(),
+            domain_from: from.clone(),
+            domain_to: to.clone(),
+            size: self.size,
+            step,
+            data: self.data.clone(),
+            licence: self.licence.clone(),
+            notes: Vec::new(),
+        }
+    }
+}
