@@ -4,14 +4,14 @@
 mod convolution;
 mod pointwise;
 
-use burn::tensor::{DType, Shape, Tensor};
+use burn::tensor::{DType, Shape};
 use burn_cubecl::element::{BoolElement, IntElement};
 use burn_cubecl::ops::numeric::empty_device_contiguous_dtype;
 use burn_cubecl::tensor::CubeTensor;
 use burn_cubecl::{CubeBackend, CubeRuntime, cubecl};
 use cubecl::prelude::*;
 
-use super::{AdamStep, Border, Geometry, Kernels, float, portable, primitive};
+use super::{AdamStep, Border, Geometry, Kernels, portable};
 
 /// Units of a cube.
 const UNITS: u32 = 64;
@@ -74,8 +74,7 @@ where
         if input.dtype != DType::F32 {
             return portable::conv2d_weight_grad::<Self>(input, output_grad, weight, geometry);
         }
-        let parts: Tensor<Self, 5> = float(convolution::weight_grad_parts(input, output_grad, geometry));
-        primitive(parts.sum_dim(0).squeeze_dim::<4>(0))
+        convolution::convolve_weight_grad(input, output_grad, geometry)
     }
 
     fn instance_norm(input: CubeTensor<R>, slope: f32) -> CubeTensor<R> {

@@ -42,100 +42,102 @@ fn gather(
     #[comptime] vectors: u32,
 ) {
     let pixels = rows.grid * columns.grid;
-    let first = CUBE_POS_X * (CUBE_DIM_X * 4) + UNIT_POS_X;
-    let last = pixels - 1;
-    let (p0, p1) = (first, first + CUBE_DIM_X);
-    let (p2, p3) = (first + 2 * CUBE_DIM_X, first + 3 * CUBE_DIM_X);
-    let (q0, q1, q2, q3) = (min(p0, last), min(p1, last), min(p2, last), min(p3, last));
+    // A unit's pixels lie `units` apart, so that no more units have work than there are tiles.
+    let units = pixels.div_ceil(4);
+    let (p0, last) = (CUBE_POS_X * CUBE_DIM_X + UNIT_POS_X, pixels - 1);
+    if p0 < units {
+        let (p1, p2, p3) = (p0 + units, p0 + 2 * units, p0 + 3 * units);
+        let (q0, q1, q2, q3) = (p0, min(p1, last), min(p2, last), min(p3, last));
 
-    let group = CUBE_POS_Y * vectors;
-    let groups = outputs.div_ceil(4);
-    let plane = (rows.input * columns.input) as usize;
-    let image = CUBE_POS_Z as usize * channels as usize * plane;
+        let group = CUBE_POS_Y * vectors;
+        let groups = outputs.div_ceil(4);
+        let plane = (rows.input * columns.input) as usize;
+        let image = CUBE_POS_Z as usize * channels as usize * plane;
 
-    let row0 = (q0 / columns.grid) as i32 * rows.step + rows.offset;
-    let row1 = (q1 / columns.grid) as i32 * rows.step + rows.offset;
-    let row2 = (q2 / columns.grid) as i32 * rows.step + rows.offset;
-    let row3 = (q3 / columns.grid) as i32 * rows.step + rows.offset;
-    let column0 = (q0 % columns.grid) as i32 * columns.step + columns.offset;
-    let column1 = (q1 % columns.grid) as i32 * columns.step + columns.offset;
-    let column2 = (q2 % columns.grid) as i32 * columns.step + columns.offset;
-    let column3 = (q3 % columns.grid) as i32 * columns.step + columns.offset;
+        let row0 = (q0 / columns.grid) as i32 * rows.step + rows.offset;
+        let row1 = (q1 / columns.grid) as i32 * rows.step + rows.offset;
+        let row2 = (q2 / columns.grid) as i32 * rows.step + rows.offset;
+        let row3 = (q3 / columns.grid) as i32 * rows.step + rows.offset;
+        let column0 = (q0 % columns.grid) as i32 * columns.step + columns.offset;
+        let column1 = (q1 % columns.grid) as i32 * columns.step + columns.offset;
+        let column2 = (q2 % columns.grid) as i32 * columns.step + columns.offset;
+        let column3 = (q3 % columns.grid) as i32 * columns.step + columns.offset;
 
-    let (mut a0, mut a1, mut a2, mut a3) = (zeros(), zeros(), zeros(), zeros());
-    let (mut b0, mut b1, mut b2, mut b3) = (zeros(), zeros(), zeros(), zeros());
+        let (mut a0, mut a1, mut a2, mut a3) = (zeros(), zeros(), zeros(), zeros());
+        let (mut b0, mut b1, mut b2, mut b3) = (zeros(), zeros(), zeros(), zeros());
 
-    for down in 0..rows.taps {
-        let shift = down as i32 * rows.tap_step;
-        let y0 = source(row0 + shift, rows.input, reflect);
-        let y1 = source(row1 + shift, rows.input, reflect);
-        let y2 = source(row2 + shift, rows.input, reflect);
-        let y3 = source(row3 + shift, rows.input, reflect);
-        for across in 0..columns.taps {
-            let move_by = across as i32 * columns.tap_step;
-            let x0 = source(column0 + move_by, columns.input, reflect);
-            let x1 = source(column1 + move_by, columns.input, reflect);
-            let x2 = source(column2 + move_by, columns.input, reflect);
-            let x3 = source(column3 + move_by, columns.input, reflect);
-            let mut i0 = image + (y0 * columns.input + x0) as usize;
-            let mut i1 = image + (y1 * columns.input + x1) as usize;
-            let mut i2 = image + (y2 * columns.input + x2) as usize;
-            let mut i3 = image + (y3 * columns.input + x3) as usize;
-            let mut k0 = 1.0f32;
-            let mut k1 = 1.0f32;
-            let mut k2 = 1.0f32;
-            let mut k3 = 1.0f32;
-            if comptime!(!reflect) {
-                k0 = inside(row0 + shift, column0 + move_by, &rows, &columns);
-                k1 = inside(row1 + shift, column1 + move_by, &rows, &columns);
-                k2 = inside(row2 + shift, column2 + move_by, &rows, &columns);
-                k3 = inside(row3 + shift, column3 + move_by, &rows, &columns);
-            }
-            let tap = (rows.tap + down * rows.taps_apart) * kernel + columns.tap + across * columns.taps_apart;
-            let mut filter = (tap * channels * groups + group) as usize;
-            for _channel in 0..channels {
-                let mut v0 = input[i0];
-                let mut v1 = input[i1];
-                let mut v2 = input[i2];
-                let mut v3 = input[i3];
+        for down in 0..rows.taps {
+            let shift = down as i32 * rows.tap_step;
+            let y0 = source(row0 + shift, rows.input, reflect);
+            let y1 = source(row1 + shift, rows.input, reflect);
+            let y2 = source(row2 + shift, rows.input, reflect);
+            let y3 = source(row3 + shift, rows.input, reflect);
+            for across in 0..columns.taps {
+                let move_by = across as i32 * columns.tap_step;
+                let x0 = source(column0 + move_by, columns.input, reflect);
+                let x1 = source(column1 + move_by, columns.input, reflect);
+                let x2 = source(column2 + move_by, columns.input, reflect);
+                let x3 = source(column3 + move_by, columns.input, reflect);
+                let mut i0 = image + (y0 * columns.input + x0) as usize;
+                let mut i1 = image + (y1 * columns.input + x1) as usize;
+                let mut i2 = image + (y2 * columns.input + x2) as usize;
+                let mut i3 = image + (y3 * columns.input + x3) as usize;
+                let mut k0 = 1.0f32;
+                let mut k1 = 1.0f32;
+                let mut k2 = 1.0f32;
+                let mut k3 = 1.0f32;
                 if comptime!(!reflect) {
-                    v0 *= k0;
-                    v1 *= k1;
-                    v2 *= k2;
-                    v3 *= k3;
+                    k0 = inside(row0 + shift, column0 + move_by, &rows, &columns);
+                    k1 = inside(row1 + shift, column1 + move_by, &rows, &columns);
+                    k2 = inside(row2 + shift, column2 + move_by, &rows, &columns);
+                    k3 = inside(row3 + shift, column3 + move_by, &rows, &columns);
                 }
-                let weights = filters[filter];
-                a0 += weights * Vector::new(v0);
-                a1 += weights * Vector::new(v1);
-                a2 += weights * Vector::new(v2);
-                a3 += weights * Vector::new(v3);
-                if comptime!(vectors == 2) {
-                    let weights = filters[filter + 1];
-                    b0 += weights * Vector::new(v0);
-                    b1 += weights * Vector::new(v1);
-                    b2 += weights * Vector::new(v2);
-                    b3 += weights * Vector::new(v3);
+                let tap = (rows.tap + down * rows.taps_apart) * kernel + columns.tap + across * columns.taps_apart;
+                let mut filter = (tap * channels * groups + group) as usize;
+                for _channel in 0..channels {
+                    let mut v0 = input[i0];
+                    let mut v1 = input[i1];
+                    let mut v2 = input[i2];
+                    let mut v3 = input[i3];
+                    if comptime!(!reflect) {
+                        v0 *= k0;
+                        v1 *= k1;
+                        v2 *= k2;
+                        v3 *= k3;
+                    }
+                    let weights = filters[filter];
+                    a0 += weights * Vector::new(v0);
+                    a1 += weights * Vector::new(v1);
+                    a2 += weights * Vector::new(v2);
+                    a3 += weights * Vector::new(v3);
+                    if comptime!(vectors == 2) {
+                        let weights = filters[filter + 1];
+                        b0 += weights * Vector::new(v0);
+                        b1 += weights * Vector::new(v1);
+                        b2 += weights * Vector::new(v2);
+                        b3 += weights * Vector::new(v3);
+                    }
+                    filter += groups as usize;
+                    i0 += plane;
+                    i1 += plane;
+                    i2 += plane;
+                    i3 += plane;
                 }
-                filter += groups as usize;
-                i0 += plane;
-                i1 += plane;
-                i2 += plane;
-                i3 += plane;
             }
         }
-    }
 
-    let channel = group * 4;
-    write(a0, p0, channel, outputs, bias, output, &rows, &columns, has_bias);
-    write(a1, p1, channel, outputs, bias, output, &rows, &columns, has_bias);
-    write(a2, p2, channel, outputs, bias, output, &rows, &columns, has_bias);
-    write(a3, p3, channel, outputs, bias, output, &rows, &columns, has_bias);
-    if comptime!(vectors == 2) {
-        let channel = channel + 4;
-        write(b0, p0, channel, outputs, bias, output, &rows, &columns, has_bias);
-        write(b1, p1, channel, outputs, bias, output, &rows, &columns, has_bias);
-        write(b2, p2, channel, outputs, bias, output, &rows, &columns, has_bias);
-        write(b3, p3, channel, outputs, bias, output, &rows, &columns, has_bias);
+        let channel = group * 4;
+        write(a0, p0, channel, outputs, bias, output, &rows, &columns, has_bias);
+        write(a1, p1, channel, outputs, bias, output, &rows, &columns, has_bias);
+        write(a2, p2, channel, outputs, bias, output, &rows, &columns, has_bias);
+        write(a3, p3, channel, outputs, bias, output, &rows, &columns, has_bias);
+        if comptime!(vectors == 2) {
+            let channel = channel + 4;
+            write(b0, p0, channel, outputs, bias, output, &rows, &columns, has_bias);
+            write(b1, p1, channel, outputs, bias, output, &rows, &columns, has_bias);
+            write(b2, p2, channel, outputs, bias, output, &rows, &columns, has_bias);
+            write(b3, p3, channel, outputs, bias, output, &rows, &columns, has_bias);
+        }
     }
 }
 
@@ -196,7 +198,7 @@ impl Sum {
         }
         let vectors = vectors(self.outputs);
         let cubes = CubeCount::Static(
-            pixels.div_ceil(UNITS as usize * PIXELS) as u32,
+            pixels.div_ceil(PIXELS).div_ceil(UNITS as usize) as u32,
             (self.outputs.div_ceil(WIDTH) as u32).div_ceil(vectors),
             self.batch as u32,
         );

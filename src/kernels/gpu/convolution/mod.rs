@@ -14,7 +14,7 @@ use burn_cubecl::tensor::CubeTensor;
 use burn_cubecl::{CubeRuntime, cubecl};
 use cubecl::prelude::*;
 
-pub use self::correlate::weight_grad_parts;
+pub use self::correlate::convolve_weight_grad;
 
 use self::axis::Axis;
 use self::gather::Sum;
