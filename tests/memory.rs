@@ -49,7 +49,7 @@ fn a_training_takes_what_was_estimated_and_a_checkpoint_cannot_ask_for_more_than
         peak
     };
     estimated(TrainConfig { batch_size: 2, accumulate: 2, ema: 0.9, ..config(32, 16) });
-    for (size, ngf) in [(32, 16), (64, 12)] {
+    for (size, ngf) in [(48, 12), (64, 16)] {
         let kept = config(size, ngf);
         let again = TrainConfig { checkpoint_activations: true, ..kept.clone() };
         let peaks = [kept, again].map(estimated);
