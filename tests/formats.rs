@@ -8,10 +8,12 @@ use std::process::Command;
 
 use burn::backend::Flex;
 use burn::tensor::{Tensor, TensorData};
+use cyclegan::config::{Norm, Upsample};
 use cyclegan::model::architecture::ResnetStyle;
 use cyclegan::model::{Architecture, Generator};
 use cyclegan::weights::networks::load_generator;
-use cyclegan::weights::{Format, NamedTensor, Storage, WeightError, WeightFile};
+use cyclegan::weights::{Format, NamedTensor, Storage, WeightError, WeightFile, metadata};
+use half::f16;
 use proptest::prelude::*;
 
 fn path(name: &str) -> PathBuf {
@@ -277,6 +279,77 @@ fn formats_are_told_by_their_ending() {
     assert_eq!([of("a.safetensors"), of("a.bin"), of("onnx")], [Some(Format::Safetensors), None, None]);
 }
 
+/// A small generator of each kind besides the paper's.
+fn other_kinds() -> Vec<(&'static str, Architecture)> {
+    let paper = ResnetStyle::PAPER;
+    let resnet =
+        |affine, style| Architecture::Resnet { in_channels: 3, out_channels: 3, ngf: 3, n_blocks: 2, affine, style };
+    let unet =
+        |halvings, norm, affine| Architecture::Unet { in_channels: 3, out_channels: 3, ngf: 2, halvings, norm, affine };
+    let separable = ResnetStyle { separable: true, ..paper };
+    let resize = ResnetStyle { upsample: Upsample::Resize, ..paper };
+    vec![
+        ("separable", resnet(false, separable)),
+        ("separable_affine", resnet(true, separable)),
+        ("resize", resnet(false, resize)),
+        ("without_norm", resnet(false, ResnetStyle { norm: Norm::None, ..paper })),
+        ("all", resnet(false, ResnetStyle { separable: true, norm: Norm::None, ..resize })),
+        ("unet", unet(5, Norm::Instance, false)),
+        ("unet_affine", unet(6, Norm::Instance, true)),
+        ("unet_without_norm", unet(5, Norm::None, false)),
+    ]
+}
+
+/// Weights of such a size that signals neither fade nor grow, exact in 16 bits.
+fn weights(architecture: Architecture) -> WeightFile {
+    let mut state = 1_u64;
+    let mut noise = move || {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 40) as f32 / (1 << 23) as f32 - 1.0
+    };
+    let tensors = architecture.parameters().into_iter().map(|(name, shape)| {
+        let (middle, reach) = match shape[..] {
+            [_, inputs, rows, columns] => (0.0, (6.0 / (inputs * rows * columns) as f32).sqrt()),
+            _ if name.ends_with("weight") => (1.0, 0.3),
+            _ => (0.0, 0.3),
+        };
+        let count = shape.iter().product();
+        let values = std::iter::repeat_with(|| f16::from_f32(middle + reach * noise()).to_f32()).take(count).collect();
+        NamedTensor { name, shape, values }
+    });
+    let metadata = [(metadata::ARCHITECTURE.to_owned(), architecture.name())].into();
+    WeightFile { tensors: tensors.collect(), metadata, ..WeightFile::default() }
+}
+
+#[test]
+fn every_kind_comes_back_from_every_format_and_computes_the_same() {
+    for (name, architecture) in other_kinds() {
+        let file = weights(architecture);
+        let expected = expected_output(&file, [1, 3, 64, 64]);
+        for format in [Format::Safetensors, Format::Pytorch] {
+            for storage in [Storage::F32, Storage::F16] {
+                let bytes = file.write_as(format, storage).expect(name);
+                let again = WeightFile::read(&bytes).and_then(|file| file.network(None));
+                let again = again.unwrap_or_else(|error| panic!("{name}: {error}"));
+                assert_eq!(again.architecture().expect(name), architecture, "{name}");
+                assert_eq!((&again.notes, &again.tensors), (&Vec::new(), &file.tensors), "{name}");
+                assert_eq!(expected_output(&again, [1, 3, 64, 64]).tensors, expected.tensors, "{name}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_file_that_does_not_say_it_has_no_norms_is_read_with_a_warning() {
+    let [_, _, _, (_, without_norm), ..] = other_kinds()[..] else { panic!("there are more") };
+    let file = WeightFile { metadata: Default::default(), ..weights(without_norm) };
+    let bytes = file.write_as(Format::Pytorch, Storage::F32).expect("writable");
+    let again = WeightFile::read(&bytes).and_then(|file| file.network(None)).expect("readable");
+    assert!(!again.architecture().expect("known").is_without_norm());
+    let [note] = &again.notes[..] else { panic!("{:?}", again.notes) };
+    assert!(note.contains("if the network was trained without norms, its pictures will be wrong"), "{note}");
+}
+
 /// Our network's output for planes of noise, as a file with both.
 fn expected_output(file: &WeightFile, shape: [usize; 4]) -> WeightFile {
     let count = shape.iter().product::<usize>();
@@ -319,18 +392,22 @@ fn what_holds_no_plain_weights_is_named() {
 #[ignore = "needs PyTorch and onnxruntime: tests/reference/run.sh sets them up, `make test` runs this"]
 fn pytorch_and_onnxruntime_compute_the_same_with_every_export() {
     let folder = tempfile::tempdir().expect("a temporary folder");
-    for name in ["expected.safetensors", "expected_affine.safetensors"] {
-        let file = network(name);
+    let paper = ["expected.safetensors", "expected_affine.safetensors"].map(|name| (name, network(name)));
+    let others = other_kinds().into_iter().map(|(name, architecture)| (name, weights(architecture)));
+    for (name, file) in paper.into_iter().chain(others) {
+        let (_, multiple) = file.generator().expect(name).generator_size().expect(name);
+        let sides = [[16, 16], [24, 40], [64, 36]].map(|sides| sides.map(|side: u32| side.next_multiple_of(multiple)));
         let mut strict = Command::new("bash");
         strict.args(["tests/reference/run.sh", "check_strict.py"]).current_dir(env!("CARGO_MANIFEST_DIR"));
-        for shape in [[1, 3, 16, 16], [2, 3, 24, 40], [1, 3, 64, 36]] {
-            let path = folder.path().join(format!("{shape:?}.safetensors"));
+        for (batch, [height, width]) in [1, 2, 1].into_iter().zip(sides) {
+            let shape = [batch, 3, height as usize, width as usize];
+            let path = folder.path().join(format!("{name}-{shape:?}.safetensors"));
             expected_output(&file, shape).write_to(&path, Storage::F32).expect("written");
             strict.arg("--expected").arg(path);
         }
         for ending in ["safetensors", "pth", "onnx"] {
             for storage in [Storage::F32, Storage::F16] {
-                // The fixture's values are exact in 16 bits, too, up to a few tiny ones.
+                // The values are exact in 16 bits, too, up to a few tiny ones of the fixtures.
                 let path = folder.path().join(format!("{storage:?}-{name}.{ending}"));
                 file.write_to(&path, storage).expect("written");
                 strict.arg(path);

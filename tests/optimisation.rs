@@ -299,8 +299,9 @@ fn a_checkpoint_from_before_these_options_still_goes_on() {
 
 #[test]
 fn a_checkpoint_without_what_its_configuration_needs_is_refused() {
+    let whole = saved(&trained(stateful(), 1));
     let damaged = |damage: &dyn Fn(&mut WeightFile)| {
-        let mut file = WeightFile::read(&saved(&trained(stateful(), 1))).expect("a checkpoint");
+        let mut file = WeightFile::read(&whole).expect("a checkpoint");
         damage(&mut file);
         Trainer::<A>::restore(&file.write(Storage::F32).expect("finite values"), &Default::default()).map(|_| ())
     };
@@ -316,6 +317,10 @@ fn a_checkpoint_without_what_its_configuration_needs_is_refused() {
     for plateau in ["", "1 2", "1 NaN 0", "x 1 0", "1 1 -1"] {
         let error = damaged(&|file| drop(file.metadata.insert("plateau".into(), plateau.into())));
         assert!(matches!(error, Err(CheckpointError::Config(_))), "{plateau:?}");
+    }
+    for distance in ["", "near", "NaN", "inf", "0.5 0.5"] {
+        let error = damaged(&|file| drop(file.metadata.insert("best_distance".into(), distance.into())));
+        assert!(matches!(error, Err(CheckpointError::Config(_))), "{distance:?}");
     }
 }
 

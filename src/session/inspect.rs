@@ -3,7 +3,8 @@
 use burn::module::AutodiffModule;
 use burn::tensor::backend::AutodiffBackend;
 
-use super::training_run::{TrainingRun, to_picture, to_tensor};
+use super::planes::{to_picture, to_tensor};
+use super::training_run::TrainingRun;
 use crate::config::GanMode;
 use crate::image::Picture;
 use crate::kernels::Kernels;

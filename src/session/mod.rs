@@ -8,7 +8,10 @@
 mod advice;
 mod inbox;
 mod inspect;
+mod measurement;
 mod picture_zip;
+mod planes;
+mod previews;
 #[cfg(test)]
 mod tests;
 mod training_run;

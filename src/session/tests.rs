@@ -7,8 +7,9 @@ use burn::backend::{Autodiff, Flex};
 use super::{End, Host, Inbox, Place, Session};
 use crate::config::{GanMode, Preprocess, TrainConfig};
 use crate::image::Picture;
-use crate::protocol::{Command, Envelope, Event, Intervals, TrainData};
+use crate::protocol::{Command, Envelope, Event, Intervals, Quality, TrainData};
 use crate::translate::Budget;
+use crate::weights::{Storage, WeightFile};
 
 /// Sends commands in, and keeps every event.
 #[derive(Default)]
@@ -203,4 +204,52 @@ fn a_training_without_crops_goes_on_from_its_checkpoint_as_if_it_had_never_stopp
     )]);
     assert_eq!(trouble(&resumed), Vec::<&Event>::new());
     assert!(checkpoints(&resumed).last() == whole.last(), "the same to the last bit");
+}
+
+/// Each measurement: when, what came of it, and whether its generators, which then come with it, are the best so far.
+fn measured(events: &[Envelope<Event>]) -> Vec<(u64, Quality, bool)> {
+    let told = events.iter().filter_map(|event| match event.message {
+        Event::Measured { step, quality, is_best, .. } => {
+            assert_eq!(!event.buffers.is_empty(), is_best);
+            Some((step, quality, is_best))
+        }
+        _ => None,
+    });
+    told.collect()
+}
+
+#[test]
+fn a_resumed_training_remembers_how_good_its_best_generators_were() {
+    let folder = tempfile::tempdir().expect("a folder");
+    for (pile, shade) in [("trainA", 10), ("trainB", 200), ("testA", 60), ("testB", 120)] {
+        let pile = folder.path().join(pile);
+        std::fs::create_dir(&pile).expect("a folder");
+        for index in 0..2_u8 {
+            let picture = Picture::filled(40, 40, [shade + index, 90, 255 - shade, 255]).encode_png();
+            std::fs::write(pile.join(format!("{index}.png")), picture.expect("a picture")).expect("written");
+        }
+    }
+    let data = || TrainData::Folder { path: folder.path().to_string_lossy().into_owned() };
+    let config = TrainConfig { evaluate_every: 1, checkpoint_every: 1, steps: 4, learning_rate: 0.01, ..tiny() };
+    let whole = served(vec![Envelope::from(Command::Train { config: config.into(), data: data() })]);
+    let checkpoints: Vec<Vec<u8>> = whole
+        .iter()
+        .filter(|event| matches!(event.message, Event::Checkpoint { .. }))
+        .map(|event| event.buffers[0].clone())
+        .collect();
+    let whole = measured(&whole);
+    assert_eq!(whole.len(), 4, "{whole:?}");
+    let resumed = |checkpoint: &[u8], steps: usize| {
+        let steps = Some(steps as u64);
+        let resume = Command::ResumeTraining { steps, intervals: Intervals::default(), data: data() };
+        measured(&served(vec![Envelope::with(resume, vec![checkpoint.to_vec()])]))
+    };
+    // The first one after the resume is worse than one of before.
+    let step = whole.iter().rposition(|(.., is_best)| !is_best).expect("a measurement that is not the best");
+    let checkpoint = &checkpoints[step - 1];
+    assert_eq!(resumed(checkpoint, step + 1), whole[step..=step]);
+    let mut old = WeightFile::read(checkpoint).expect("a checkpoint");
+    assert!(old.metadata.remove("best_distance").is_some());
+    let begun = resumed(&old.write(Storage::F32).expect("finite values"), step + 1);
+    assert!(begun[0].2, "a checkpoint of before tells of no better one");
 }

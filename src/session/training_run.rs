@@ -3,17 +3,16 @@
 use std::collections::VecDeque;
 use std::rc::Rc;
 
+use burn::tensor::Tensor;
 use burn::tensor::backend::AutodiffBackend;
-use burn::tensor::{Tensor, TensorData};
 use web_time::Instant;
 
+use super::planes::to_tensor;
 use super::{Host, Inner, advice::Advice, translation::Model, workers};
 use crate::config::{Preprocess, TrainConfig};
-use crate::data::{DataError, Recipe, Sampler, UnpairedDataset};
-use crate::evaluate;
-use crate::image::Picture;
+use crate::data::{DataError, Sampler, UnpairedDataset};
 use crate::kernels::Kernels;
-use crate::protocol::{Direction, Envelope, Event, Intervals, PREVIEW_ROWS, PreviewCell, Quality, TrainData};
+use crate::protocol::{Direction, Envelope, Event, Intervals, PREVIEW_ROWS, TrainData};
 use crate::training::{StepLosses, Trainer, memory};
 use crate::weights::Storage;
 
@@ -25,9 +24,6 @@ const REPORT_SECONDS: f64 = 0.2;
 
 /// Steps between two reports at most, whatever the time.
 const REPORT_STEPS: usize = 20;
-
-/// Pictures of each domain that the generators are measured on.
-const MEASURED: usize = 24;
 
 /// Writing checkpoints takes at most one part in so many of the time.
 const CHECKPOINT_SHARE: f64 = 20.0;
@@ -47,12 +43,12 @@ where
 {
     pub(super) trainer: Trainer<A>,
     /// The training as it was when its losses and parameters were last seen to be numbers.
-    good: Box<Trainer<A>>,
+    pub(super) good: Box<Trainer<A>>,
     pub(super) dataset: UnpairedDataset,
     sampler: Sampler,
     state: State,
     /// Pairs of pictures in a preview.
-    rows: u32,
+    pub(super) rows: u32,
     /// When the last steps ended, for the speed.
     pace: VecDeque<Instant>,
     reported: Option<Instant>,
@@ -62,8 +58,6 @@ where
     /// Whether a step was made since it began or was resumed.
     is_new: bool,
     advice: Advice,
-    /// The smallest mean distance measured.
-    best: Option<f32>,
     /// Workers that share this one's device, itself included.
     on_device: u64,
 }
@@ -131,7 +125,6 @@ where
             saved: (Instant::now(), 0.0),
             is_new: true,
             advice: Advice::default(),
-            best: None,
             on_device: 1,
         }
     }
@@ -283,7 +276,8 @@ where
         });
     }
 
-    fn file_name(&self, direction: Direction) -> String {
+    /// The name of the weight file of one of its generators.
+    pub(super) fn file_name(&self, direction: Direction) -> String {
         let config = &self.trainer.config;
         let (from, to) = match direction {
             Direction::AtoB => (&config.domain_a, &config.domain_b),
@@ -301,57 +295,6 @@ where
         let event = Event::Checkpoint { step: self.trainer.step, config: self.trainer.config.clone().into() };
         self.write(event, host).await;
         self.saved = (Instant::now(), before.elapsed().as_secs_f64());
-    }
-
-    /// Measures the generators on held-out pictures, where there are any.
-    async fn measure<H: Host>(&mut self, host: &H, device: &A::Device) -> Result<(), String> {
-        let held_out = HeldOut::of(&self.dataset, Recipe::new(&self.trainer.config));
-        if held_out.a.is_empty() || held_out.b.is_empty() {
-            return Ok(());
-        }
-        let lost = || "The device was lost while the generators were measured.".to_string();
-        let generators = self.trainer.frozen_generators();
-        let sides = [
-            (&held_out.a, &held_out.b, &generators.ab, &generators.ba),
-            (&held_out.b, &held_out.a, &generators.ba, &generators.ab),
-        ];
-        let mut quality = Quality::default();
-        let mut paired = [0.0; 2];
-        for (side, (pictures, others, there, back)) in sides.into_iter().enumerate() {
-            let mut fakes = Vec::new();
-            let mut cycle = 0.0;
-            for real in pictures {
-                let fake = there.forward(to_tensor(real, device));
-                let rec = to_picture(back.forward(fake.clone())).await.ok_or_else(lost)?;
-                fakes.push(to_picture(fake).await.ok_or_else(lost)?);
-                cycle += evaluate::ssim(real, &rec).map_err(|error| error.to_string())?;
-                host.breathe().await;
-            }
-            let distance = evaluate::sliced_wasserstein(&fakes, others, 0).map_err(|error| error.to_string())?;
-            if held_out.is_paired {
-                for (fake, other) in fakes.iter().zip(others) {
-                    paired[side] +=
-                        evaluate::ssim(fake, other).map_err(|error| error.to_string())? / fakes.len() as f64;
-                }
-            }
-            (quality.cycle_ssim[side], quality.distance[side]) = ((cycle / fakes.len() as f64) as f32, distance as f32);
-        }
-        quality.paired_ssim = held_out.is_paired.then_some(paired.map(|mean| mean as f32));
-        let mean = quality.distance.iter().sum::<f32>() / 2.0;
-        let is_best = mean.is_finite() && self.best.is_none_or(|best| mean < best);
-        let directions = [Direction::AtoB, Direction::BtoA];
-        let mut buffers = Vec::new();
-        if is_best {
-            self.best = Some(mean);
-            for direction in directions {
-                let file = self.trainer.weights(direction).await.map_err(|error| error.to_string())?;
-                buffers.push(file.write(Storage::F32).map_err(|error| error.to_string())?);
-            }
-        }
-        let files = directions.map(|direction| format!("best-{}", self.file_name(direction)));
-        let event = Event::Measured { step: self.trainer.step, quality, is_best, files };
-        host.emit(Envelope::with(event, buffers));
-        Ok(())
     }
 
     /// Sends out a checkpoint as a file for people.
@@ -454,46 +397,6 @@ where
         }
         Ok(true)
     }
-
-    /// Real, translated and reconstructed pictures of the first test pairs (training ones where there are no others).
-    async fn preview<H: Host>(&self, host: &H, device: &A::Device) {
-        let recipe = Recipe::new(&self.trainer.config);
-        let fixed = |test: &[crate::data::Source], train: &[crate::data::Source]| -> Vec<Picture> {
-            let chosen = if test.is_empty() { train } else { test };
-            let decoded = chosen.iter().filter_map(|source| source.picture().ok());
-            decoded.take(self.rows as usize).map(|picture| recipe.fixed(picture)).collect()
-        };
-        let generators = self.trainer.frozen_generators();
-        let (mut cells, mut buffers) = (Vec::new(), Vec::new());
-        let sides = [
-            (
-                fixed(&self.dataset.test_a, &self.dataset.train_a),
-                &generators.ab,
-                &generators.ba,
-                ["real_a", "fake_b", "rec_a"],
-            ),
-            (
-                fixed(&self.dataset.test_b, &self.dataset.train_b),
-                &generators.ba,
-                &generators.ab,
-                ["real_b", "fake_a", "rec_b"],
-            ),
-        ];
-        for (pictures, there, back, kinds) in sides {
-            for (row, real) in pictures.into_iter().enumerate() {
-                let fake = there.forward(to_tensor(&real, device));
-                let rec = back.forward(fake.clone());
-                let (Some(fake), Some(rec)) = (to_picture(fake).await, to_picture(rec).await) else { return };
-                for (kind, picture) in kinds.into_iter().zip([real, fake, rec]) {
-                    let Picture { width, height, pixels } = picture;
-                    cells.push(PreviewCell { kind: kind.into(), row: row as u32, width, height });
-                    buffers.push(pixels);
-                }
-                host.breathe().await;
-            }
-        }
-        host.emit(Envelope::with(Event::Preview { step: self.trainer.step, cells }, buffers));
-    }
 }
 
 /// The batches of a trainer's next step, each `[real_a, real_b]`; `skipped` is told the name of every image that
@@ -526,30 +429,6 @@ where
     Ok(batches)
 }
 
-/// What is measured with: held-out pictures, and for each the real one that its translation should be, if there is one.
-struct HeldOut {
-    a: Vec<Picture>,
-    b: Vec<Picture>,
-    is_paired: bool,
-}
-
-impl HeldOut {
-    fn of(dataset: &UnpairedDataset, recipe: Recipe) -> Self {
-        let read = |source: &crate::data::Source| Some(recipe.fixed(source.picture().ok()?));
-        // Without crops, pictures of one name may still differ in size: then they are not the same thing.
-        let pairs = dataset.test_pairs().into_iter().take(2 * MEASURED);
-        let both = pairs.filter_map(|(a, b)| Some((read(a)?, read(b)?)));
-        let both = both.filter(|(a, b)| (a.width, a.height) == (b.width, b.height));
-        let (a, b): (Vec<Picture>, Vec<Picture>) = both.take(MEASURED).unzip();
-        let is_paired = a.len() >= 2;
-        if is_paired {
-            return Self { a, b, is_paired };
-        }
-        let some = |pile: &[crate::data::Source]| pile.iter().filter_map(read).take(MEASURED).collect();
-        Self { a: some(&dataset.test_a), b: some(&dataset.test_b), is_paired }
-    }
-}
-
 /// A name as part of a file's.
 fn plain(name: &str) -> String {
     name.replace(|c: char| !c.is_alphanumeric(), "-").to_lowercase()
@@ -578,17 +457,4 @@ fn from_folder(path: &str) -> Result<UnpairedDataset, String> {
 #[cfg(target_family = "wasm")]
 fn from_folder(_path: &str) -> Result<UnpairedDataset, String> {
     Err("A page cannot read folders by their path: drop the folders on it.".into())
-}
-
-pub(super) fn to_tensor<B: Kernels>(picture: &Picture, device: &B::Device) -> Tensor<B, 4> {
-    let shape = [1, 3, picture.height as usize, picture.width as usize];
-    Tensor::from_data(TensorData::new(picture.to_planes(), shape), device)
-}
-
-/// `None` when the device is lost; the next step says so.
-pub(super) async fn to_picture<B: Kernels>(image: Tensor<B, 4>) -> Option<Picture> {
-    let [_, _, height, width] = image.dims();
-    let data = image.into_data_async().await.ok()?;
-    let values: Vec<f32> = data.iter::<f32>().collect();
-    Some(Picture::from_planes(&values, width as u32, height as u32))
 }

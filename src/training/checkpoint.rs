@@ -3,7 +3,7 @@
 //!
 //! One safetensors file: the four networks under their official names with a prefix, Adam's moments
 //! under `first.` and `second.`, the generators' moving average, the image pools, and in the metadata the configuration,
-//! the counters and what a plateau of the losses is judged by. Random streams and the data order are functions of the step (see [`crate::random`]),
+//! the counters, what a plateau of the losses is judged by, and the best measurement. Random streams and the data order are functions of the step (see [`crate::random`]),
 //! so there is no random state to save.
 
 use burn::module::Module;
@@ -30,6 +30,8 @@ const PLATEAU: &str = "plateau";
 /// Loss totals that the plateau has not heard of: how many in the metadata, their sum as a tensor.
 const WINDOW_STEPS: &str = "plateau_window_steps";
 const WINDOW_SUM: &str = "plateau_window_sum";
+/// Of the best generators that were measured: [`Trainer::best`].
+const BEST: &str = "best_distance";
 const FIRST: &str = "first.";
 const SECOND: &str = "second.";
 
@@ -248,7 +250,8 @@ where
             (PLATEAU, format!("{factor} {best} {bad}")),
             (WINDOW_STEPS, self.window.steps.to_string()),
         ];
-        let metadata = metadata.into_iter().map(|(key, value)| (key.to_owned(), value)).collect();
+        let metadata = metadata.into_iter().chain(self.best.map(|best| (BEST, best.to_string())));
+        let metadata = metadata.map(|(key, value)| (key.to_owned(), value)).collect();
         Ok(WeightFile { metadata, tensors, ..WeightFile::default() }.write(Storage::F32)?)
     }
 
@@ -264,6 +267,7 @@ where
         let (generators_time, discriminators_time) =
             (number(&file, GENERATORS_TIME)?, number(&file, DISCRIMINATORS_TIME)?);
         let plateau = file.metadata.get(PLATEAU).map_or(Ok(Plateau::default()), |text| read_plateau(text))?;
+        let best = file.metadata.get(BEST).map(|text| read_distance(text)).transpose()?;
         let window_steps = if file.metadata.contains_key(WINDOW_STEPS) { number(&file, WINDOW_STEPS)? } else { 0 };
 
         let generator = config.generator_architecture().parameters();
@@ -296,7 +300,7 @@ where
             trainer.window =
                 Window { sum: Some(Tensor::from_data(TensorData::new(sum, [1]), device)), steps: window_steps };
         }
-        (trainer.plateau, trainer.step) = (plateau, step);
+        (trainer.plateau, trainer.best, trainer.step) = (plateau, best, step);
         Ok(trainer)
     }
 }
@@ -308,6 +312,12 @@ fn read_plateau(text: &str) -> Result<Plateau, CheckpointError> {
     let [factor, best, bad] = parts[..] else { return Err(wrong()) };
     let number = |text: &str| text.parse::<f64>().ok().filter(|number| *number >= 0.0).ok_or_else(wrong);
     Ok(Plateau { factor: number(factor)?, best: number(best)?, bad: bad.parse().map_err(|_| wrong())? })
+}
+
+/// The distance that a checkpoint names, bit for bit.
+fn read_distance(text: &str) -> Result<f32, CheckpointError> {
+    let distance = text.parse().ok().filter(|distance: &f32| distance.is_finite());
+    distance.ok_or_else(|| CheckpointError::Config(format!("its best distance is {text:?}")))
 }
 
 #[cfg(test)]

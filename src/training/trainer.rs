@@ -106,6 +106,8 @@ where
     pub plateau: Plateau,
     /// The losses that the plateau has not heard of yet.
     pub window: Window<A::InnerBackend>,
+    /// The smallest mean distance from held-out pictures that the generators were measured at, if they were.
+    pub best: Option<f32>,
     /// Steps made.
     pub step: u64,
     /// The other workers, where there are any.
@@ -157,6 +159,7 @@ where
             pool_b: pool("pool_b"),
             plateau: Plateau::default(),
             window: Window::default(),
+            best: None,
             step: 0,
             exchange: None,
             trouble: None,

@@ -9,6 +9,8 @@ import re
 
 from torch import nn
 
+import golden_networks
+
 
 def norm(channels, affine=False):
     return nn.InstanceNorm2d(channels, eps=1e-5, affine=affine, track_running_stats=False)
@@ -60,11 +62,28 @@ class Discriminator(nn.Module):
 
 def network_for(state):
     """An untrained network of the kind and size that the tensors of `state` are of."""
+    if "model.model.0.weight" in state:
+        ngf, in_channels = state["model.model.0.weight"].shape[:2]
+        down = re.compile(r"model\.model\.1\.model\.(3\.model\.)*1\.weight")
+        halvings = 1 + sum(down.fullmatch(name) is not None for name in state)
+        out_channels = state["model.model.3.weight"].shape[1]
+        norm_kind = "instance" if "model.model.0.bias" in state else "none"
+        affine = "model.model.1.model.2.weight" in state
+        return golden_networks.Unet(in_channels, out_channels, ngf, halvings, norm_kind, affine)
     if "model.1.weight" in state:
         ngf, in_channels = state["model.1.weight"].shape[:2]
         blocks = {found[1] for found in (re.match(r"model\.(\d+)\.conv_block\.", name) for name in state) if found}
         out_channels = state[f"model.{17 + len(blocks)}.weight"].shape[0]
-        return Generator(in_channels, out_channels, ngf, len(blocks), "model.2.weight" in state)
+        shape = (in_channels, out_channels, ngf, len(blocks), "model.2.weight" in state)
+        up = state[f"model.{10 + len(blocks)}.weight"].shape
+        style = {
+            "separable": "model.10.conv_block.1.conv.0.weight" in state,
+            "upsample": "resize" if up[0] < up[1] else "transposed",
+            "norm": "instance" if "model.1.bias" in state else "none",
+        }
+        if style == {"separable": False, "upsample": "transposed", "norm": "instance"}:
+            return Generator(*shape)
+        return golden_networks.Resnet(*shape, style)
     ndf, in_channels = state["model.0.weight"].shape[:2]
     convolutions = sum(name.endswith(".weight") for name in state)
     return Discriminator(in_channels, ndf, convolutions - 2)

@@ -1,0 +1,98 @@
+//! How good the generators of a training under way are, measured on pictures that it does not train on.
+
+use burn::tensor::backend::AutodiffBackend;
+
+use super::Host;
+use super::planes::{to_picture, to_tensor};
+use super::training_run::TrainingRun;
+use crate::data::{Recipe, Source, UnpairedDataset};
+use crate::evaluate;
+use crate::image::Picture;
+use crate::kernels::Kernels;
+use crate::protocol::{Direction, Envelope, Event, Quality};
+use crate::weights::Storage;
+
+/// Pictures of each domain that the generators are measured on.
+const MEASURED: usize = 24;
+
+impl<A> TrainingRun<A>
+where
+    A: AutodiffBackend + Kernels,
+    A::InnerBackend: Kernels,
+{
+    /// Measures the generators on held-out pictures, where there are any.
+    pub(super) async fn measure<H: Host>(&mut self, host: &H, device: &A::Device) -> Result<(), String> {
+        let held_out = HeldOut::of(&self.dataset, Recipe::new(&self.trainer.config));
+        if held_out.a.is_empty() || held_out.b.is_empty() {
+            return Ok(());
+        }
+        let lost = || "The device was lost while the generators were measured.".to_string();
+        let generators = self.trainer.frozen_generators();
+        let sides = [
+            (&held_out.a, &held_out.b, &generators.ab, &generators.ba),
+            (&held_out.b, &held_out.a, &generators.ba, &generators.ab),
+        ];
+        let mut quality = Quality::default();
+        let mut paired = [0.0; 2];
+        for (side, (pictures, others, there, back)) in sides.into_iter().enumerate() {
+            let mut fakes = Vec::new();
+            let mut cycle = 0.0;
+            for real in pictures {
+                let fake = there.forward(to_tensor(real, device));
+                let rec = to_picture(back.forward(fake.clone())).await.ok_or_else(lost)?;
+                fakes.push(to_picture(fake).await.ok_or_else(lost)?);
+                cycle += evaluate::ssim(real, &rec).map_err(|error| error.to_string())?;
+                host.breathe().await;
+            }
+            let distance = evaluate::sliced_wasserstein(&fakes, others, 0).map_err(|error| error.to_string())?;
+            if held_out.is_paired {
+                for (fake, other) in fakes.iter().zip(others) {
+                    paired[side] +=
+                        evaluate::ssim(fake, other).map_err(|error| error.to_string())? / fakes.len() as f64;
+                }
+            }
+            (quality.cycle_ssim[side], quality.distance[side]) = ((cycle / fakes.len() as f64) as f32, distance as f32);
+        }
+        quality.paired_ssim = held_out.is_paired.then_some(paired.map(|mean| mean as f32));
+        let mean = quality.distance.iter().sum::<f32>() / 2.0;
+        let is_best = mean.is_finite() && self.trainer.best.is_none_or(|best| mean < best);
+        let directions = [Direction::AtoB, Direction::BtoA];
+        let mut buffers = Vec::new();
+        if is_best {
+            // Its file is there from now on, whichever state is gone back to.
+            (self.trainer.best, self.good.best) = (Some(mean), Some(mean));
+            for direction in directions {
+                let file = self.trainer.weights(direction).await.map_err(|error| error.to_string())?;
+                buffers.push(file.write(Storage::F32).map_err(|error| error.to_string())?);
+            }
+        }
+        let files = directions.map(|direction| format!("best-{}", self.file_name(direction)));
+        let event = Event::Measured { step: self.trainer.step, quality, is_best, files };
+        host.emit(Envelope::with(event, buffers));
+        Ok(())
+    }
+}
+
+/// What is measured with: held-out pictures, and for each the real one that its translation should be, if there is one.
+struct HeldOut {
+    a: Vec<Picture>,
+    b: Vec<Picture>,
+    is_paired: bool,
+}
+
+impl HeldOut {
+    fn of(dataset: &UnpairedDataset, recipe: Recipe) -> Self {
+        let read = |source: &Source| Some(recipe.fixed(source.picture().ok()?));
+        // Without crops, pictures of one name may still differ in size: then they are not the same thing.
+        let pairs = dataset.test_pairs().into_iter().take(2 * MEASURED);
+        let both = pairs.filter_map(|(a, b)| Some((read(a)?, read(b)?)));
+        let both = both.filter(|(a, b)| (a.width, a.height) == (b.width, b.height));
+        let (a, b): (Vec<Picture>, Vec<Picture>) = both.take(MEASURED).unzip();
+        let is_paired = a.len() >= 2;
+        if is_paired {
+            return Self { a, b, is_paired };
+        }
+        let some = |pile: &[Source]| pile.iter().filter_map(read).take(MEASURED).collect();
+        Self { a: some(&dataset.test_a), b: some(&dataset.test_b), is_paired }
+    }
+}
