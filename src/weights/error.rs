@@ -146,9 +146,11 @@ pub enum WeightError {
         found: Vec<String>,
     },
     /// A network that is known but not built here.
-    #[error("These are the weights of {what}; this program has the ResNet generator of CycleGAN alone.")]
+    #[error(
+        "These are the weights of {what}; this program has ResNet and U-Net generators with instance norm or none."
+    )]
     OtherNetwork {
-        /// `a U-Net generator (pix2pix)`
+        /// `a U-Net generator with batch norm (as of pix2pix)`
         what: &'static str,
     },
     /// The file could not be put together.

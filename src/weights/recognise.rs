@@ -72,7 +72,9 @@ impl WeightFile {
         match found.len() {
             0 => Err(nearest.map(|(error, _)| error).unwrap_or_else(|| self.unknown())),
             1 => match found.remove(0).kind {
-                Kind::Unet => Err(WeightError::OtherNetwork { what: "a U-Net generator (as of pix2pix)" }),
+                Kind::Unet => Err(WeightError::OtherNetwork {
+                    what: "a U-Net generator with batch norm or with other names (as of pix2pix)",
+                }),
                 Kind::Known(Architecture::Unet { .. }, _) if running => {
                     Err(WeightError::OtherNetwork { what: "a U-Net generator with batch norm (as of pix2pix)" })
                 }
