@@ -183,7 +183,8 @@ fn pictures_of_any_size_take_turns_without_cropping() {
     };
     let sizes = [[[32, 48], [48, 32]], [[32, 32], [32, 32]], [[40, 32], [32, 36]]];
     let [kept, again] = [false, true].map(|checkpoint_activations| {
-        let config = TrainConfig { preprocess: Preprocess::None, pool_size: 1, checkpoint_activations, ..config() };
+        let pool = TrainConfig { preprocess: Preprocess::None, size: 48, load_size: 48, pool_size: 1, ..config() };
+        let config = TrainConfig { checkpoint_activations, ..pool };
         let mut trainer = Trainer::<A>::new(config, &Default::default());
         let mut moments = Vec::new();
         for (step, [of_a, of_b]) in sizes.into_iter().enumerate() {
