@@ -34,7 +34,7 @@ impl<B: Backend> Spectral<B> {
     /// - weight and output: `[outputs, inputs, k, k]`
     pub fn normalise(&self, weight: Tensor<B, 4>) -> Tensor<B, 4> {
         let (u, v) = (constant(&self.u), constant(&self.v));
-        let sigma = matrix(weight.clone()).matmul(column(v)).mul(column(u)).sum();
+        let sigma = (matrix(weight.clone()) * row(v) * column(u)).sum();
         weight / sigma.reshape([1, 1, 1, 1])
     }
 
@@ -44,11 +44,12 @@ impl<B: Backend> Spectral<B> {
     /// - weight: `[outputs, inputs, k, k]`, outside of the graph
     pub fn iterate(self, weight: Tensor<B, 4>) -> Self {
         let weight = matrix(weight);
-        let v = unit(weight.clone().transpose().matmul(column(constant(&self.u))));
-        let u = unit(weight.matmul(v.clone()));
-        let replace = |param: Param<Tensor<B, 1>>, value: Tensor<B, 2>| {
-            let count = value.dims()[0];
-            param.map(|old| value.reshape([count]).set_require_grad(old.is_require_grad()))
+        let [outputs, inputs] = weight.dims();
+        // Sums of products, not Burn's matrix product, which alone would be a quarter of the page's worker.
+        let v = unit((weight.clone() * column(constant(&self.u))).sum_dim(0).reshape([inputs]));
+        let u = unit((weight * row(v.clone())).sum_dim(1).reshape([outputs]));
+        let replace = |param: Param<Tensor<B, 1>>, value: Tensor<B, 1>| {
+            param.map(|old| value.set_require_grad(old.is_require_grad()))
         };
         Self { u: replace(self.u, u), v: replace(self.v, v) }
     }
@@ -69,9 +70,14 @@ fn column<B: Backend>(vector: Tensor<B, 1>) -> Tensor<B, 2> {
     vector.reshape([count, 1])
 }
 
-fn unit<B: Backend>(vector: Tensor<B, 2>) -> Tensor<B, 2> {
+fn row<B: Backend>(vector: Tensor<B, 1>) -> Tensor<B, 2> {
+    let count = vector.dims()[0];
+    vector.reshape([1, count])
+}
+
+fn unit<B: Backend>(vector: Tensor<B, 1>) -> Tensor<B, 1> {
     let norm = (vector.clone() * vector.clone()).sum().sqrt() + EPSILON;
-    vector / norm.reshape([1, 1])
+    vector / norm
 }
 
 #[cfg(test)]
