@@ -9,11 +9,16 @@ const LEFT: f64 = 34.0;
 const BELOW: f64 = 18.0;
 const ABOVE: f64 = 8.0;
 
-/// Draws both directions of a loss over the steps, up to step `last` at least once that far.
-pub fn draw(svg: &Element, curves: &[Vec<(f64, f64)>; 2], last: f64) {
-    svg.set_text_content(None);
+/// Width and height of a chart in pixels. Asked of all charts before any is drawn: after each change the browser would
+/// lay the whole page out again to answer.
+pub fn size(svg: &Element) -> [f64; 2] {
     let bounds = svg.get_bounding_client_rect();
-    let (width, height) = (bounds.width(), bounds.height());
+    [bounds.width(), bounds.height()]
+}
+
+/// Draws both directions of a loss over the steps, up to step `last` at least once that far, on a chart of this [`size`].
+pub fn draw(svg: &Element, [width, height]: [f64; 2], curves: &[Vec<(f64, f64)>; 2], last: f64) {
+    svg.set_text_content(None);
     if width < LEFT * 2.0 {
         return;
     }

@@ -185,19 +185,21 @@ impl TrainView {
         for (id, way) in ["legend-ab", "legend-ba"].iter().zip(&ways) {
             dom::text(&dom::html(id), way);
         }
-        for (index, name) in CURVES.iter().enumerate() {
+        let svgs =
+            [0, 1, 2, 3].map(|index: usize| dom::by_id::<web_sys::Element>(&["chart-", &index.to_string()].concat()));
+        let sizes = svgs.each_ref().map(chart::size);
+        for (index, ((name, svg), size)) in CURVES.iter().zip(&svgs).zip(sizes).enumerate() {
             let number = index.to_string();
-            let svg: web_sys::Element = dom::by_id(&["chart-", &number].concat());
             let curves = [0, 1].map(|way| training.history.curve(index, way, training.smoothing));
             let last = |way: usize| curves[way].last().map(|(_, value)| format::short(*value)).unwrap_or_default();
             let [ab, ba] = [last(0), last(1)];
             let now = if training.history.is_empty() { String::new() } else { [&ab, " / ", &ba].concat() };
             dom::text(&dom::html(&["chart-now-", &number].concat()), &now);
             let label = [*name, " loss. ", &ways[0], ": ", &ab, ". ", &ways[1], ": ", &ba, "."].concat();
-            dom::attribute(&svg, "aria-label", if now.is_empty() { name } else { &label });
+            dom::attribute(svg, "aria-label", if now.is_empty() { name } else { &label });
             let about = about_curve(index, training.config.gan_mode);
             dom::text(&dom::html(&["chart-about-", &number].concat()), about);
-            chart::draw(&svg, &curves, training.config.steps as f64);
+            chart::draw(svg, size, &curves, training.config.steps as f64);
         }
     }
 }
