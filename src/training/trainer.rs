@@ -207,7 +207,7 @@ where
         for [real_a, real_b] in batches {
             let number = first;
             first += self.of_all_workers(&real_a);
-            // Random decisions about a picture are the same whichever worker it falls to.
+            // No two passes of a training draw the same random numbers, of whatever worker they are.
             let own = number + self.rank() * real_a.dims()[0] as u64;
             let adversary = Adversary::new(&self.config, own);
             let reals = [&real_a, &real_b];

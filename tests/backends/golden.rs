@@ -196,30 +196,17 @@ where
     }
 }
 
-macro_rules! on {
-    ($backend:ident, $type:ty) => {
-        mod $backend {
-            #[allow(deprecated, reason = "burn-candle is deprecated after 0.21, on which this project stays")]
-            type B = $type;
+on_every_backend! {
+    #[test]
+    fn forward_matches_pytorch() {
+        super::forward::<B>(&Default::default());
+    }
 
-            #[test]
-            fn forward_matches_pytorch() {
-                super::forward::<B>(&Default::default());
-            }
-
-            #[test]
-            fn three_training_steps_match_pytorch() {
-                super::three_steps::<super::Autodiff<B>>(&Default::default());
-            }
-        }
-    };
+    #[test]
+    fn three_training_steps_match_pytorch() {
+        super::three_steps::<super::Autodiff<B>>(&Default::default());
+    }
 }
-
-on!(flex, burn::backend::Flex);
-#[cfg(feature = "candle")]
-on!(candle, burn::backend::Candle);
-#[cfg(feature = "wgpu")]
-on!(wgpu, burn::backend::Wgpu);
 
 #[test]
 fn the_official_networks_have_the_official_numbers_of_parameters() {

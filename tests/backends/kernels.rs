@@ -162,35 +162,22 @@ fn adam<B: Kernels>() {
     assert!(found[..count].iter().zip(&value).all(|(after, before)| after != before), "every parameter moves");
 }
 
-macro_rules! on {
-    ($backend:ident, $type:ty) => {
-        mod $backend {
-            #[allow(deprecated, reason = "burn-candle is deprecated after 0.21, on which this project stays")]
-            type B = $type;
+on_every_backend! {
+    #[test]
+    fn convolutions_match_float64() {
+        super::convolutions::<B>();
+    }
 
-            #[test]
-            fn convolutions_match_float64() {
-                super::convolutions::<B>();
-            }
+    #[test]
+    fn norms_match_float64() {
+        super::norms::<B>();
+    }
 
-            #[test]
-            fn norms_match_float64() {
-                super::norms::<B>();
-            }
-
-            #[test]
-            fn adam_matches_float64() {
-                super::adam::<B>();
-            }
-        }
-    };
+    #[test]
+    fn adam_matches_float64() {
+        super::adam::<B>();
+    }
 }
-
-on!(flex, burn::backend::Flex);
-#[cfg(feature = "candle")]
-on!(candle, burn::backend::Candle);
-#[cfg(feature = "wgpu")]
-on!(wgpu, burn::backend::Wgpu);
 
 /// ⟨conv(x), g⟩ has the gradients that the portable adjoints say, by central differences in float64.
 #[test]

@@ -162,25 +162,12 @@ where
     }
 }
 
-macro_rules! on {
-    ($backend:ident, $type:ty) => {
-        mod $backend {
-            #[allow(deprecated, reason = "burn-candle is deprecated after 0.21, on which this project stays")]
-            type B = $type;
-
-            #[test]
-            fn every_network_matches_pytorch() {
-                super::every_case::<super::Autodiff<B>>(&Default::default());
-            }
-        }
-    };
+on_every_backend! {
+    #[test]
+    fn every_network_matches_pytorch() {
+        super::every_case::<super::Autodiff<B>>(&Default::default());
+    }
 }
-
-on!(flex, burn::backend::Flex);
-#[cfg(feature = "candle")]
-on!(candle, burn::backend::Candle);
-#[cfg(feature = "wgpu")]
-on!(wgpu, burn::backend::Wgpu);
 
 #[test]
 fn names_shapes_and_counts_are_pytorchs() {

@@ -75,19 +75,9 @@ where
     assert!((furthest - 1e-4).abs() < 1e-6, "{furthest}");
 }
 
-macro_rules! on {
-    ($backend:ident, $type:ty) => {
-        #[test]
-        fn $backend() {
-            #[allow(deprecated, reason = "burn-candle is deprecated after 0.21, on which this project stays")]
-            type B = $type;
-            all_at_once::<Autodiff<B>>();
-        }
-    };
+on_every_backend! {
+    #[test]
+    fn all_at_once() {
+        super::all_at_once::<super::Autodiff<B>>();
+    }
 }
-
-on!(flex, Flex);
-#[cfg(feature = "candle")]
-on!(candle, burn::backend::Candle);
-#[cfg(feature = "wgpu")]
-on!(wgpu, burn::backend::Wgpu);

@@ -260,7 +260,7 @@ fn the_script_knows_what_is_drawn() {
 #[test]
 #[ignore = "needs PyTorch: tests/reference/run.sh sets it up, `make test` runs this"]
 fn the_fixtures_are_what_pytorch_says() {
-    for script in ["golden.py", "golden_steps.py"] {
+    for script in ["golden.py", "golden_steps.py", "golden_networks.py", "optimisation.py"] {
         let mut check = Command::new("bash");
         check.args(["tests/reference/run.sh", script, "--check"]).current_dir(env!("CARGO_MANIFEST_DIR"));
         let output = check.output().expect("bash runs");
@@ -269,49 +269,38 @@ fn the_fixtures_are_what_pytorch_says() {
     }
 }
 
-macro_rules! on {
-    ($backend:ident, $type:ty) => {
-        mod $backend {
-            use cyclegan::config::GanMode;
+on_every_backend! {
+    use cyclegan::config::GanMode;
 
-            #[allow(deprecated, reason = "burn-candle is deprecated after 0.21, on which this project stays")]
-            type A = super::Autodiff<$type>;
+    type A = super::Autodiff<B>;
 
-            #[test]
-            fn five_steps_with_least_squares_match_pytorch() {
-                super::train::<A>(GanMode::Lsgan, &Default::default());
-            }
+    #[test]
+    fn five_steps_with_least_squares_match_pytorch() {
+        super::train::<A>(GanMode::Lsgan, &Default::default());
+    }
 
-            #[test]
-            fn five_steps_with_cross_entropy_match_pytorch() {
-                super::train::<A>(GanMode::Vanilla, &Default::default());
-            }
+    #[test]
+    fn five_steps_with_cross_entropy_match_pytorch() {
+        super::train::<A>(GanMode::Vanilla, &Default::default());
+    }
 
-            #[test]
-            fn five_steps_with_a_gradient_penalty_match_pytorch() {
-                super::train::<A>(GanMode::Wgangp, &Default::default());
-            }
+    #[test]
+    fn five_steps_with_a_gradient_penalty_match_pytorch() {
+        super::train::<A>(GanMode::Wgangp, &Default::default());
+    }
 
-            #[test]
-            fn five_steps_with_hinges_match_pytorch() {
-                super::train::<A>(GanMode::Hinge, &Default::default());
-            }
+    #[test]
+    fn five_steps_with_hinges_match_pytorch() {
+        super::train::<A>(GanMode::Hinge, &Default::default());
+    }
 
-            #[test]
-            fn the_gradient_penalty_matches_pytorch() {
-                super::gradient_penalty::<A>(&Default::default());
-            }
+    #[test]
+    fn the_gradient_penalty_matches_pytorch() {
+        super::gradient_penalty::<A>(&Default::default());
+    }
 
-            #[test]
-            fn diff_augment_matches_pytorch() {
-                super::augmented::<A>(&Default::default());
-            }
-        }
-    };
+    #[test]
+    fn diff_augment_matches_pytorch() {
+        super::augmented::<A>(&Default::default());
+    }
 }
-
-on!(flex, burn::backend::Flex);
-#[cfg(feature = "candle")]
-on!(candle, burn::backend::Candle);
-#[cfg(feature = "wgpu")]
-on!(wgpu, burn::backend::Wgpu);
