@@ -1,10 +1,11 @@
-//! Speed of flex's kernels on every layer of the official networks at 256²: `make bench ROWS=k`, or
-//! `cargo bench --bench kernels [-- --json]`.
+//! Speed of a backend's kernels on every layer of the official networks at 256²: `make bench ROWS=k`, or
+//! `cargo bench --bench kernels [-- --json] [--backend NAME] [--batch N] [--ceiling GFLOPS]`.
 //!
-//! Convolutions are held against the processor's ceiling for f32 arithmetic: the best that the `gemm`
+//! On flex convolutions are held against the processor's ceiling for f32 arithmetic: the best that the `gemm`
 //! crate does on 1024³ in the same run, measured again before every layer, since a machine slows and
 //! recovers. (A kernel that multiplies less than the formula, like Winograd's, can pass it.) What
-//! only moves memory is held against a copy of as many bytes.
+//! only moves memory is held against a copy of as many bytes. On a GPU both ceilings are the graphics card's: arithmetic
+//! as told by `--ceiling` (a vendor's library knows it), copying as the backend does it.
 
 use std::hint::black_box;
 use std::time::Instant;
@@ -14,8 +15,6 @@ use burn::tensor::ops::FloatTensor;
 use burn::tensor::{Distribution, Tensor};
 use cyclegan::kernels::{AdamStep, Geometry, Kernels, adam, conv_transpose2d, conv2d, instance_norm};
 use serde_json::json;
-
-type Planes = Tensor<Flex, 4>;
 
 /// A convolution; a transposed one is named by the convolution that it is the adjoint of.
 struct Layer {
@@ -77,14 +76,36 @@ impl Line {
     }
 }
 
+/// The word after a flag.
+fn option(flag: &str) -> Option<String> {
+    std::env::args().skip_while(|argument| argument != flag).nth(1)
+}
+
 fn main() {
-    let mut ceiling = Ceiling::new();
-    let products: Vec<Line> = LAYERS.iter().flat_map(|layer| times(layer, &mut ceiling)).collect();
-    let (arithmetic, copying) = (ceiling.arithmetic(), copying());
+    match option("--backend").as_deref().unwrap_or("flex") {
+        "flex" => measure::<Flex>(Some(Ceiling::new())),
+        #[cfg(feature = "candle")]
+        #[allow(deprecated, reason = "burn-candle is deprecated after 0.21, on which this project stays")]
+        "candle" => measure::<burn::backend::Candle>(Some(Ceiling::new())),
+        #[cfg(feature = "wgpu")]
+        "wgpu" => measure::<burn::backend::Wgpu>(None),
+        #[cfg(feature = "cuda")]
+        "cuda" => measure::<burn::backend::Cuda>(None),
+        other => eprintln!("the backend {other} is not built in"),
+    }
+}
+
+fn measure<B: Kernels>(mut ceiling: Option<Ceiling>) {
+    let batch = option("--batch").and_then(|number| number.parse().ok()).unwrap_or(1);
+    let products: Vec<Line> = LAYERS.iter().flat_map(|layer| times::<B>(layer, batch, &mut ceiling)).collect();
+    let told = option("--ceiling").and_then(|number| number.parse().ok());
+    let (arithmetic, copying) = match &ceiling {
+        Some(ceiling) => (ceiling.arithmetic(), copying()),
+        None => (told.unwrap_or(f64::NAN), copying_on::<B>()),
+    };
     let as_json = std::env::args().any(|argument| argument == "--json");
     if !as_json {
-        let threads = rayon::current_num_threads();
-        println!("{threads} threads; gemm 1024³ {arithmetic:.1} GFLOP/s, copying {copying:.1} GB/s");
+        println!("{arithmetic:.1} GFLOP/s at most, copying {copying:.1} GB/s");
         println!("{:34}{:>3}{:>12}{:>10}{:>10}{:>8}", "layer", "×", "pass", "ms", "G/s", "share");
     }
     let show = |line: &Line, unit: &str, ceiling: f64| {
@@ -95,14 +116,14 @@ fn main() {
                 unit: speed, "ceiling": ceiling, "share": share });
             println!("{line}");
         } else {
-            println!("{name:34}{count:>3}{pass:>12}{milliseconds:>10.2}{speed:>10.1}{share:>8.2}");
+            println!("{name:34}{count:>3}{pass:>12}{milliseconds:>10.3}{speed:>10.1}{share:>8.2}");
         }
     };
     products.iter().for_each(|line| show(line, "gflops", arithmetic));
-    moving().iter().for_each(|line| show(line, "gigabytes", copying));
+    moving::<B>().iter().for_each(|line| show(line, "gigabytes", copying));
 }
 
-/// Least of some runs: what the code can do; others' work on the machine only adds.
+/// Least of some runs, in seconds: what the code can do; others' work on the machine only adds.
 fn best(mut run: impl FnMut()) -> f64 {
     run();
     let (begin, mut least, mut runs) = (Instant::now(), f64::INFINITY, 0);
@@ -115,45 +136,62 @@ fn best(mut run: impl FnMut()) -> f64 {
     least
 }
 
+/// [`best`] on a device that works behind the program's back: many launches, then one wait.
+fn best_on<B: Kernels>(mut run: impl FnMut()) -> f64 {
+    let device = Default::default();
+    let mut launches = |count: usize| {
+        (0..count).for_each(|_| run());
+        B::sync(&device).expect("the device answers");
+    };
+    launches(1);
+    let start = Instant::now();
+    launches(1);
+    let count = (0.002 / start.elapsed().as_secs_f64()).clamp(1.0, 50.0) as usize;
+    best(|| launches(count)) / count as f64
+}
+
 /// Forward, gradient of the input, gradient of the weight.
-fn times(layer: &Layer, ceiling: &mut Ceiling) -> [Line; 3] {
-    ceiling.measure();
+fn times<B: Kernels>(layer: &Layer, batch: usize, ceiling: &mut Option<Ceiling>) -> [Line; 3] {
+    if let Some(ceiling) = ceiling {
+        ceiling.measure();
+    }
     let Layer { name, count, transposed, inputs, outputs, side, geometry } = *layer;
     let output_side = geometry.output(side);
-    let below = random([1, inputs, side, side]);
-    let above = random([1, outputs, output_side, output_side]);
-    let weight = random([outputs, inputs, geometry.kernel, geometry.kernel]);
-    let convolution = best(|| drop(black_box(conv2d(below.clone(), weight.clone(), None, geometry))));
-    let adjoint = best(|| {
+    let below = random::<B>([batch, inputs, side, side]);
+    let above = random::<B>([batch, outputs, output_side, output_side]);
+    let weight = random::<B>([outputs, inputs, geometry.kernel, geometry.kernel]);
+    let convolution = best_on::<B>(|| drop(black_box(conv2d(below.clone(), weight.clone(), None, geometry))));
+    let adjoint = best_on::<B>(|| {
         drop(black_box(conv_transpose2d(above.clone(), weight.clone(), None, [side, side], geometry)));
     });
-    let [below, above, weight] = [below, above, weight].map(primitive);
-    let weight_grad =
-        best(|| drop(black_box(Flex::convolve_weight_grad(below.clone(), above.clone(), weight.clone(), geometry))));
+    let [below, above, weight] = [below, above, weight].map(primitive::<B>);
+    let weight_grad = best_on::<B>(|| {
+        drop(black_box(B::convolve_weight_grad(below.clone(), above.clone(), weight.clone(), geometry)))
+    });
     let [forward, input_grad] = if transposed { [adjoint, convolution] } else { [convolution, adjoint] };
-    let work = 2 * inputs * outputs * geometry.kernel.pow(2) * output_side * output_side;
+    let work = 2 * batch * inputs * outputs * geometry.kernel.pow(2) * output_side * output_side;
     let line = |pass, seconds| Line { name, count, pass, work, seconds };
     [line("forward", forward), line("input grad", input_grad), line("weight grad", weight_grad)]
 }
 
 /// Passes that only read and write.
-fn moving() -> Vec<Line> {
+fn moving<B: Kernels>() -> Vec<Line> {
     let mut found = Vec::new();
     for (name, channels, side) in [("norm + ReLU 64 × 256²", 64, 256), ("norm + ReLU 256 × 64²", 256, 64)] {
         let shape = [1, channels, side, side];
         let bytes = 4 * channels * side * side;
-        let (planes, grad) = (random(shape), random(shape));
-        let forward = best(|| drop(black_box(instance_norm(planes.clone(), 0.0))));
-        let [planes, grad] = [planes, grad].map(primitive);
-        let backward = best(|| drop(black_box(Flex::instance_norm_grad(planes.clone(), grad.clone(), 0.0))));
+        let (planes, grad) = (random::<B>(shape), random::<B>(shape));
+        let forward = best_on::<B>(|| drop(black_box(instance_norm(planes.clone(), 0.0))));
+        let [planes, grad] = [planes, grad].map(primitive::<B>);
+        let backward = best_on::<B>(|| drop(black_box(B::instance_norm_grad(planes.clone(), grad.clone(), 0.0))));
         found.push(Line { name, count: 1, pass: "forward", work: 2 * bytes, seconds: forward });
         found.push(Line { name, count: 1, pass: "input grad", work: 3 * bytes, seconds: backward });
     }
     let count = 256 * 256 * 9 * 18;
-    let vector = || Tensor::<Flex, 1>::random([count], Distribution::Uniform(0.1, 1.0), &Default::default());
+    let vector = || Tensor::<B, 1>::random([count], Distribution::Uniform(0.1, 1.0), &Default::default());
     let (grad, mut state) = (vector(), Some((vector(), [vector(), vector()])));
     let step = AdamStep { rate: 2e-4, betas: [0.5, 0.999], epsilon: 1e-8, time: 10 };
-    let seconds = best(|| {
+    let seconds = best_on::<B>(|| {
         // The parameter and its moments are given away and come back, as in a training.
         state = state.take().map(|(parameter, moments)| adam(parameter, grad.clone(), moments, step));
     });
@@ -161,12 +199,19 @@ fn moving() -> Vec<Line> {
     found
 }
 
-fn primitive(planes: Planes) -> FloatTensor<Flex> {
+fn primitive<B: Kernels>(planes: Tensor<B, 4>) -> FloatTensor<B> {
     planes.into_primitive().tensor()
 }
 
-fn random(shape: [usize; 4]) -> Planes {
+fn random<B: Kernels>(shape: [usize; 4]) -> Tensor<B, 4> {
     Tensor::random(shape, Distribution::Uniform(-1.0, 1.0), &Default::default())
+}
+
+/// Gigabytes a second (read and written) of the backend's own negation of a gigabyte.
+fn copying_on<B: Kernels>() -> f64 {
+    let values = Tensor::<B, 1>::random([1 << 28], Distribution::Uniform(-1.0, 1.0), &Default::default());
+    let seconds = best_on::<B>(|| drop(black_box(-values.clone())));
+    (8u64 << 28) as f64 / seconds / 1e9
 }
 
 /// Gigabytes a second (read and written) of a copy that no cache holds.

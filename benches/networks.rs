@@ -1,11 +1,12 @@
-//! The networks on flex, alone (`cargo bench --bench networks`: a table of the presets) and as one
-//! contender of `make bench` (benches/peers/), which starts it with a command:
+//! The networks on a backend, alone (`cargo bench --bench networks`: a table of the presets) and as one
+//! contender of `make bench` (benches/peers/), which starts it with a command. `--backend NAME` chooses among those built
+//! in; flex is the default.
 //!
 //! - `prepare DIR`: the official networks, untrained, as DIR/generator.safetensors (generator_ab) and
 //!   DIR/training.safetensors (a checkpoint with all four)
 //! - `forward WEIGHTS INPUT SIDE OUTPUT`: one generator on one image; files of f32, planes R, G, B
 //! - `step A B SIDE`: the official training, one pair of images
-//! - `memory A B SIDE`: two such steps, and the memory they took
+//! - `memory A B SIDE`: two such steps, and the memory they took (on flex)
 //!
 //! `forward` and `step` warm up, say so in a line of JSON, and then make one timed run a line on
 //! standard input: contenders take turns, so that a machine's moods meet them all.
@@ -22,6 +23,7 @@ use anyhow::{Context, Result, bail};
 use burn::backend::{Autodiff, Flex};
 use burn::tensor::{Distribution, Tensor, TensorData};
 use cyclegan::config::{PRESETS, TrainConfig};
+use cyclegan::kernels::Kernels;
 use cyclegan::protocol::{Direction, Losses};
 use cyclegan::training::Trainer;
 use cyclegan::weights::networks::load_generator;
@@ -33,13 +35,31 @@ const RUNS: usize = 5;
 
 fn main() -> Result<()> {
     // `cargo bench` adds its own flag.
-    let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| argument != "--bench").collect();
+    let mut arguments: Vec<String> = std::env::args().skip(1).filter(|argument| argument != "--bench").collect();
+    let backend = match arguments.iter().position(|argument| argument == "--backend") {
+        Some(place) => arguments.drain(place..).nth(1).context("--backend comes last, with a name")?,
+        None => "flex".into(),
+    };
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
-    match arguments[..] {
-        [] => presets(),
+    match backend.as_str() {
+        "flex" => run::<Flex>(&arguments),
+        #[cfg(feature = "candle")]
+        #[allow(deprecated, reason = "burn-candle is deprecated after 0.21, on which this project stays")]
+        "candle" => run::<burn::backend::Candle>(&arguments),
+        #[cfg(feature = "wgpu")]
+        "wgpu" => run::<burn::backend::Wgpu>(&arguments),
+        #[cfg(feature = "cuda")]
+        "cuda" => run::<burn::backend::Cuda>(&arguments),
+        other => bail!("the backend {other} is not built in"),
+    }
+}
+
+fn run<B: Kernels>(arguments: &[&str]) -> Result<()> {
+    match *arguments {
+        [] => presets::<B>(),
         ["prepare", folder] => prepare(Path::new(folder)),
-        ["forward", weights, input, side, output] => forward(weights, input, side.parse()?, output),
-        ["step", a, b, side] => step(a, b, side.parse()?),
+        ["forward", weights, input, side, output] => forward::<B>(weights, input, side.parse()?, output),
+        ["step", a, b, side] => step::<B>(a, b, side.parse()?),
         ["memory", a, b, side] => memory(a, b, side.parse()?),
         _ => bail!("unknown command {arguments:?}: see the top of benches/networks.rs"),
     }
@@ -58,7 +78,7 @@ fn prepare(folder: &Path) -> Result<()> {
     Ok(())
 }
 
-fn read_image(path: &str, side: usize) -> Result<Tensor<Flex, 4>> {
+fn read_image<B: Kernels>(path: &str, side: usize) -> Result<Tensor<B, 4>> {
     let bytes = std::fs::read(path).with_context(|| format!("{path} cannot be read"))?;
     let values: Vec<f32> = bytes.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect();
     if values.len() != 3 * side * side {
@@ -78,9 +98,9 @@ fn serve(mut run: impl FnMut() -> Result<()>) -> Result<()> {
     Ok(())
 }
 
-fn forward(weights: &str, input: &str, side: usize, output: &str) -> Result<()> {
-    let generator = load_generator::<Flex>(WeightFile::read_from(Path::new(weights))?, &Default::default())?;
-    let image = read_image(input, side)?;
+fn forward<B: Kernels>(weights: &str, input: &str, side: usize, output: &str) -> Result<()> {
+    let generator = load_generator::<B>(WeightFile::read_from(Path::new(weights))?, &Default::default())?;
+    let image = read_image::<B>(input, side)?;
     let run = || generator.forward(image.clone()).into_data();
     let bytes: Vec<u8> = run().iter::<f32>().flat_map(f32::to_le_bytes).collect();
     std::fs::write(output, bytes)?;
@@ -92,13 +112,13 @@ fn forward(weights: &str, input: &str, side: usize, output: &str) -> Result<()> 
 }
 
 /// Makes one step and reads its losses, as a training that reports does.
-fn one_step(trainer: &mut Trainer<Autodiff<Flex>>, a: &Tensor<Flex, 4>, b: &Tensor<Flex, 4>) -> Result<Losses> {
+fn one_step<B: Kernels>(trainer: &mut Trainer<Autodiff<B>>, a: &Tensor<B, 4>, b: &Tensor<B, 4>) -> Result<Losses> {
     pollster::block_on(trainer.step(a.clone(), b.clone()).read()).map_err(anyhow::Error::msg)
 }
 
-fn step(a: &str, b: &str, side: usize) -> Result<()> {
+fn step<B: Kernels>(a: &str, b: &str, side: usize) -> Result<()> {
     let (a, b) = (read_image(a, side)?, read_image(b, side)?);
-    let mut trainer = Trainer::<Autodiff<Flex>>::new(official(side), &Default::default());
+    let mut trainer = Trainer::<Autodiff<B>>::new(official(side), &Default::default());
     // The second step's losses depend on the first one's gradients and updates.
     let losses = [one_step(&mut trainer, &a, &b)?, one_step(&mut trainer, &a, &b)?];
     println!("{}", json!({ "ready": true, "threads": rayon::current_num_threads(), "losses": losses }));
@@ -176,18 +196,18 @@ fn work(config: &TrainConfig) -> f64 {
     outer + between + blocks
 }
 
-fn presets() -> Result<()> {
+fn presets<B: Kernels>() -> Result<()> {
     println!("{:12}{:>14}{:>14}{:>12}", "preset", "forward ms", "GFLOP/s", "step ms");
     for preset in PRESETS {
         let Some(config) = TrainConfig::preset(preset.name) else { continue };
         let device = Default::default();
         let side = config.size as usize;
-        let image = || Tensor::<Flex, 4>::random([1, 3, side, side], Distribution::Uniform(-1.0, 1.0), &device);
+        let image = || Tensor::<B, 4>::random([1, 3, side, side], Distribution::Uniform(-1.0, 1.0), &device);
         let (a, b) = (image(), image());
-        let mut trainer = Trainer::<Autodiff<Flex>>::new(config.clone(), &device);
+        let mut trainer = Trainer::<Autodiff<B>>::new(config.clone(), &device);
         let generators = trainer.frozen_generators();
-        let forward = median(|| drop(generators.ab.forward(a.clone())));
-        let step = median(|| drop(trainer.step(a.clone(), b.clone())));
+        let forward = median(|| drop(generators.ab.forward(a.clone()).into_data()));
+        let step = median(|| drop(one_step(&mut trainer, &a, &b)));
         let speed = 2.0 * work(&config) / forward / 1e6;
         println!("{:12}{forward:>14.1}{speed:>14.1}{step:>12.1}", preset.name);
     }

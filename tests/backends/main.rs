@@ -8,6 +8,8 @@ macro_rules! on_every_backend {
         on_backend! { candle, burn::backend::Candle, $($tests)* }
         #[cfg(feature = "wgpu")]
         on_backend! { wgpu, burn::backend::Wgpu, $($tests)* }
+        #[cfg(feature = "cuda")]
+        on_backend! { cuda, burn::backend::Cuda, $($tests)* }
     };
 }
 
