@@ -72,7 +72,7 @@ def main():
     parser = argparse.ArgumentParser(
         description=__doc__.format(rows=listed), formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--rows", default=",".join(rows.ROWS), help="letters with commas between (%(default)s)")
+    parser.add_argument("--rows", default=",".join(rows.USUAL), help="letters with commas between (%(default)s)")
     parser.add_argument("--rounds", type=int, help="turns of every contender, instead of each row's own number")
     parser.add_argument("--dist", type=Path, default=ROOT / "dist", help="the built page (%(default)s)")
     parser.add_argument("--programs", type=Path, help="folder of the benches built elsewhere: nothing is built")

@@ -39,6 +39,7 @@ class Setting:
         if precision == "f32":
             # NVIDIA's own switch, read when CUDA starts, besides PyTorch's two.
             os.environ["NVIDIA_TF32_OVERRIDE"] = "0"
+        # The older names: with `fp32_precision` torch.compile fails (https://github.com/pytorch/pytorch/issues/166387).
         torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = precision == "tf32"
         # As the official code does for images of one size.
         torch.backends.cudnn.benchmark = True

@@ -9,6 +9,9 @@ def times(result):
         return ", ".join(f"{name} {result['bytes'][name] / 1e9:.2f}" for name in ("peak", "live")) + " GB"
     if "nanoseconds_per_pixel" in result:
         return ", ".join(f"{side}² {cost}" for side, cost in result["nanoseconds_per_pixel"].items()) + " ns a pixel"
+    if "rate" in result:
+        rates = (f"{found['name']} {1e3 / found['median']:.3g}" for found in result["contenders"])
+        return f"{', '.join(rates)} {result['rate']} a second"
     parts = [f"{found['name']} {found['median']:,.0f}" for found in result.get("contenders", [])]
     if "forwards" in result:
         parts.append(f"six forwards {result['forwards']:,.0f}")
@@ -32,6 +35,8 @@ def figures(report):
             yield result["row"], result["work"], "–", goal, result["note"]
             continue
         over = f"over {result['over']}: {times(result)}"
+        if result.get("device", "CPU") != "CPU":
+            over += f" on {result['device']}"
         if result.get("others", 0) > QUIET:
             # Neither reached nor missed: threads suffer unequally from others.
             mark, over = " ?", f"{over} ({disturbed(result)})"

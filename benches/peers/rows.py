@@ -267,6 +267,31 @@ def kernels(bench):
         }
 
 
+def throughput(bench):
+    """training steps a second 64², 2 threads: ours on flex, candle and wgpu (software Vulkan adapter) against PyTorch"""
+    side, threads, material = 64, 2, bench.material
+    pictures = [material.picture(side, seed)[1] for seed in (0, 1)]
+    work = lambda backend: f"training steps {side}², {backend}, {threads} threads"
+    # Vulkan's loader then offers nothing but Mesa's lavapipe, whatever else the machine has.
+    places = {"flex": {}, "candle": {}, "wgpu": {"VK_LOADER_DRIVERS_SELECT": "*lvp*", "LP_NUM_THREADS": str(threads)}}
+    drivers = [file for folder in ("/usr/share", "/usr/local/share", "/etc") for file in Path(folder, "vulkan/icd.d").glob("*lvp*")]
+    if not drivers:
+        del places["wgpu"]
+        yield {"work": work("wgpu"), "note": "not measured: needs a software Vulkan adapter (Mesa's lavapipe)"}
+    torch = bench.python("PyTorch", "peer_torch.py", "step", material.training, *pictures, side, threads=threads)
+    ours, differences = {}, {}
+    for backend, environment in places.items():
+        name = f"ours ({backend})"
+        ours[backend] = bench.native(
+            name, "step", *pictures, side, threads=threads, backend=backend, environment=environment
+        )
+        differences[backend] = same_losses(ours[backend].ready["losses"], torch.ready["losses"], f"{name} and PyTorch")
+    disturbance = interleave([*ours.values(), torch], bench.turns(5))
+    for backend, contender in ours.items():
+        found = compared(work(backend), [contender, torch], [torch], None, disturbance)
+        yield {**found, "device": contender.ready["device"], "losses": differences[backend], "rate": "steps"}
+
+
 # Largest difference from float64 of outputs in [-1, 1], and relative ones of loss terms in two steps. The narrower
 # formats are shown, and checked against gross errors alone: TF32 and bfloat16 keep 10 and 7 bits of a factor.
 PRECISIONS = {"f32": (1e-3, LOSS_TOLERANCES), "tf32": (2e-2, (2e-2, 2e-1)), "bf16": (3e-1, (2e-1, 5e-1))}
@@ -372,11 +397,15 @@ ROWS = {
     "f": cost_per_pixel,
     "g": memory,
     "k": kernels,
+    "t": throughput,
     "u": on_cuda,
 }
 
-# Backends that a row's programs need besides flex.
-FEATURES = {"u": ("cuda", "wgpu") if shutil.which("nvidia-smi") else ()}
+# Backends that a row's programs need besides flex; without a GPU row u runs nothing.
+FEATURES = {"t": ("candle", "wgpu"), "u": ("cuda", "wgpu") if shutil.which("nvidia-smi") else ()}
+
+# The rows for which flex, which builds in a fraction of the time, is enough.
+USUAL = [key for key in ROWS if key not in FEATURES]
 
 
 def features(wanted):
