@@ -10,7 +10,7 @@ use burn::tensor::Tensor;
 use burn::tensor::TensorMetadata;
 use burn::tensor::ops::FloatTensor;
 
-use super::{Geometry, Kernels, float, portable, primitive};
+use super::{Geometry, Kernels, Precision, float, portable, primitive};
 
 /// Sum over everything but the channels: the gradient of a bias.
 fn channel_sum<B: Kernels>(grad: FloatTensor<B>) -> FloatTensor<B> {
@@ -201,6 +201,10 @@ impl<B: Kernels, C: CheckpointStrategy> Kernels for Autodiff<B, C> {
 
     // Second derivatives would need these recorded too. Nothing asks for them: the gradient penalty does without
     // (see `loss/penalty.rs`).
+    fn multiplies_in(precision: Precision, device: &Self::Device) -> bool {
+        B::multiplies_in(precision, device)
+    }
+
     fn convolve_weight_grad(
         _input: FloatTensor<Self>,
         _output_grad: FloatTensor<Self>,

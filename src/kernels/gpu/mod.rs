@@ -2,16 +2,36 @@
 //! type goes to the portable default.
 
 mod convolution;
+mod planes;
 mod pointwise;
+
+use std::cell::Cell;
 
 use burn::tensor::{DType, Shape};
 use burn_cubecl::element::{BoolElement, IntElement};
 use burn_cubecl::ops::numeric::empty_device_contiguous_dtype;
 use burn_cubecl::tensor::CubeTensor;
 use burn_cubecl::{CubeBackend, CubeRuntime, cubecl};
+use cubecl::ir::features::MmaConfig;
+use cubecl::ir::{ElemType, FloatKind};
 use cubecl::prelude::*;
 
-use super::{AdamStep, Border, Geometry, Kernels, portable};
+use super::{AdamStep, Border, Geometry, Kernels, Precision, portable};
+
+thread_local! {
+    static TILES: Cell<Option<bool>> = const { Cell::new(None) };
+}
+
+/// Says for this thread whether convolutions work by tiles in workgroup memory, which real GPUs want and software adapters
+/// punish; `None` leaves it to the adapter.
+pub fn set_tiles(choice: Option<bool>) {
+    TILES.set(choice);
+}
+
+/// Whether to work by tiles where the tensor is: emulated GPUs tell subgroups of 4 to 16 units, real ones 32 and more.
+fn by_tiles<R: CubeRuntime>(tensor: &CubeTensor<R>) -> bool {
+    TILES.get().unwrap_or_else(|| tensor.client.properties().hardware.plane_size_max >= 32)
+}
 
 /// Units of a cube.
 const UNITS: u32 = 64;
@@ -39,6 +59,19 @@ where
     I: IntElement,
     BT: BoolElement,
 {
+    fn multiplies_in(precision: Precision, device: &Self::Device) -> bool {
+        let factor = match precision {
+            Precision::F32 => return true,
+            Precision::Tf32 => FloatKind::TF32,
+            Precision::Bf16 => FloatKind::BF16,
+        };
+        let has = |config: &MmaConfig| {
+            let [a, b, sum] = [config.a_type, config.b_type, config.cd_type];
+            [a, b] == [ElemType::Float(factor).into(); 2] && sum == ElemType::Float(FloatKind::F32).into()
+        };
+        R::client(device).properties().features.matmul.cmma.iter().any(has)
+    }
+
     fn convolve(
         input: CubeTensor<R>,
         weight: CubeTensor<R>,
@@ -81,12 +114,18 @@ where
         if input.dtype != DType::F32 {
             return portable::instance_norm::<Self>(input, slope);
         }
+        if by_tiles(&input) && planes::suits(&input) {
+            return planes::instance_norm(input, slope);
+        }
         pointwise::instance_norm(input, slope)
     }
 
     fn instance_norm_grad(input: CubeTensor<R>, output_grad: CubeTensor<R>, slope: f32) -> CubeTensor<R> {
         if input.dtype != DType::F32 {
             return portable::instance_norm_grad::<Self>(input, output_grad, slope);
+        }
+        if by_tiles(&input) && planes::suits(&input) {
+            return planes::instance_norm_grad(input, output_grad, slope);
         }
         pointwise::instance_norm_grad(input, output_grad, slope)
     }
