@@ -9,6 +9,7 @@ import subprocess
 import sys
 import sysconfig
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 from contender import QUIET, Contender, Failed, interleave, others, ratio
@@ -329,10 +330,7 @@ def on_cuda(bench):
     }
 
     def peer(name, options, work):
-        try:
-            return bench.python(name, "peer_torch.py", *work, threads=threads, options=options)
-        except Failed as error:
-            return str(error)
+        return bench.python(name, "peer_torch.py", *work, threads=threads, options=options)
 
     # torch.compile takes a minute each time: here all at once, into its cache on disk. The contenders that count start one
     # by one afterwards, so cuDNN tries out its algorithms on a GPU that does nothing else.
@@ -341,6 +339,7 @@ def on_cuda(bench):
         for work in wanted:
             for name, (_, options) in kinds.items():
                 if "--compiled" in options:
+                    # One that fails here fails below, too.
                     pool.submit(peer, f"{name} {work} cache", options, works[work][1])
     bench.close()
 
@@ -348,31 +347,27 @@ def on_cuda(bench):
         ours, theirs = works[work]
         # Vulkan's loader then offers nothing but NVIDIA's driver, so no software adapter is taken for the GPU.
         places = {"cuda": wheels(), "wgpu": {"VK_LOADER_DRIVERS_SELECT": "*nvidia*"}}
-        everyone, notes = {}, []
-        for backend, environment in places.items():
-            name = f"ours ({backend})"
-            try:
-                found = bench.native(name, *ours, threads=threads, backend=backend, environment=environment)
-                everyone[name] = (found, "f32")
-            except Failed as error:
-                notes.append(str(error))
-        for name, (precision, options) in kinds.items():
-            found = peer(name, options, theirs)
-            if isinstance(found, str):
-                notes.append(found)
-            else:
-                everyone[name] = (found, precision)
+        native = lambda backend, environment: bench.native(
+            f"ours ({backend})", *ours, threads=threads, backend=backend, environment=environment
+        )
+        starts = {f"ours ({backend})": ("f32", partial(native, backend, place)) for backend, place in places.items()}
+        starts |= {name: (precision, partial(peer, name, options, theirs)) for name, (precision, options) in kinds.items()}
         if work == "step":
-            exact = bench.python("PyTorch f64", "peer_torch.py", *theirs, threads=threads, options=["--precision", "f64"])
+            exact = peer("PyTorch f64", ["--precision", "f64"], theirs)
             exact.close()
-        for name, (contender, precision) in everyone.items():
-            output, losses = PRECISIONS[precision]
-            if work == "forward":
-                contender.check(material.reference(side), output)
-            else:
-                found = contender.ready["losses"]
-                contender.difference = same_losses(found, exact.ready["losses"], f"{name} and float64", losses)
-        contenders = [contender for contender, _ in everyone.values()]
+        contenders, notes = [], []
+        for name, (precision, start) in starts.items():
+            try:
+                found, (output, losses) = start(), PRECISIONS[precision]
+                if work == "forward":
+                    found.check(material.reference(side), output)
+                else:
+                    pair = (found.ready["losses"], exact.ready["losses"])
+                    found.difference = same_losses(*pair, f"{name} and float64", losses)
+                contenders.append(found)
+            except Failed as error:
+                # One that is not there or computes something else is named above the table, not in it.
+                notes.append(str(error).split(" (/")[0])
         disturbance = interleave(contenders, bench.turns(10), burst=5)
         title = {"forward": "forward 256²", "step": "training step 256²"}[work]
         rivals = [contender for contender in contenders if not contender.ours]
@@ -386,6 +381,8 @@ def on_cuda(bench):
             "others": disturbance,
         }
         bench.close()
+        if len(rivals) == len(contenders):
+            raise Failed(f"{title}: ours ran on no backend")
 
 
 ROWS = {
