@@ -22,8 +22,8 @@ use std::time::Instant;
 use anyhow::{Context, Result, bail};
 use burn::backend::{Autodiff, Flex};
 use burn::tensor::{Distribution, Tensor, TensorData};
-use cyclegan::config::{PRESETS, TrainConfig};
-use cyclegan::kernels::Kernels;
+use cyclegan::config::{Choice, PRESETS, TrainConfig};
+use cyclegan::kernels::{Kernels, Precision, with_precision};
 use cyclegan::protocol::{Direction, Losses};
 use cyclegan::training::Trainer;
 use cyclegan::weights::networks::load_generator;
@@ -71,7 +71,12 @@ fn run<B: Kernels>(arguments: &[&str], device: &str) -> Result<()> {
 
 /// The official training on images of another side: the networks do not depend on it.
 fn official(side: usize) -> TrainConfig {
-    TrainConfig { size: side as u32, load_size: side as u32, seed: 1, ..TrainConfig::default() }
+    TrainConfig { size: side as u32, load_size: side as u32, seed: 1, precision: precision(), ..TrainConfig::default() }
+}
+
+/// What convolutions are computed in: PRECISION in the environment, else f32.
+fn precision() -> Precision {
+    std::env::var("PRECISION").ok().and_then(|name| Precision::parse(&name)).unwrap_or_default()
 }
 
 fn prepare(folder: &Path) -> Result<()> {
@@ -105,7 +110,7 @@ fn serve(mut run: impl FnMut() -> Result<()>) -> Result<()> {
 fn forward<B: Kernels>(weights: &str, input: &str, side: usize, output: &str, device: &str) -> Result<()> {
     let generator = load_generator::<B>(WeightFile::read_from(Path::new(weights))?, &Default::default())?;
     let image = read_image::<B>(input, side)?;
-    let run = || generator.forward(image.clone()).into_data();
+    let run = || with_precision(precision(), || generator.forward(image.clone()).into_data());
     let bytes: Vec<u8> = run().iter::<f32>().flat_map(f32::to_le_bytes).collect();
     std::fs::write(output, bytes)?;
     println!("{}", json!({ "ready": true, "device": device, "threads": rayon::current_num_threads() }));

@@ -347,10 +347,13 @@ def on_cuda(bench):
         ours, theirs = works[work]
         # Vulkan's loader then offers nothing but NVIDIA's driver, so no software adapter is taken for the GPU.
         places = {"cuda": wheels(), "wgpu": {"VK_LOADER_DRIVERS_SELECT": "*nvidia*"}}
-        native = lambda backend, environment: bench.native(
-            f"ours ({backend})", *ours, threads=threads, backend=backend, environment=environment
-        )
-        starts = {f"ours ({backend})": ("f32", partial(native, backend, place)) for backend, place in places.items()}
+        # Tensor cores are CUDA's alone here.
+        precisions = [("cuda", precision) for precision in chosen("PRECISIONS", "f32,tf32,bf16")] + [("wgpu", "f32")]
+        starts = {}
+        for backend, precision in precisions:
+            name = f"ours ({backend} {precision})"
+            options = {"backend": backend, "environment": {**places[backend], "PRECISION": precision}}
+            starts[name] = (precision, partial(bench.native, name, *ours, threads=threads, **options))
         starts |= {name: (precision, partial(peer, name, options, theirs)) for name, (precision, options) in kinds.items()}
         if work == "step":
             exact = peer("PyTorch f64", ["--precision", "f64"], theirs)

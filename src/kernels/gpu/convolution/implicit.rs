@@ -7,12 +7,16 @@ use burn_cubecl::{CubeRuntime, cubecl};
 use cubecl::prelude::*;
 
 use super::axis::{Axis, source};
+#[cfg(feature = "cuda")]
+use super::cores::{Cores, IN_BF16, IN_TF32};
 use super::gather::Sum;
 use super::layout::packed;
-use super::tile::{Cores, IN_BF16, IN_F32, IN_TF32, Multiplier, Slices, Tile, Units, bring, place, put};
+use super::tile::{IN_F32, Multiplier, Slices, Tile, Units, bring, place, put};
 use super::{Channels, WIDTH, zeros};
 use crate::kernels::gpu::{UNITS, elementwise, empty, position};
-use crate::kernels::{Border, Geometry, Precision, precision};
+use crate::kernels::{Border, Geometry};
+#[cfg(feature = "cuda")]
+use crate::kernels::{Precision, precision};
 
 /// Four places of a picture, by pixel, and 1 for each that counts: see [`patch`].
 #[derive(CubeType)]
@@ -175,27 +179,27 @@ fn gather_tiles<M: Multiplier>(
     }
 }
 
-/// Runs code with the multiplier `M` of a precision and its `slices`.
+/// Runs code with the multiplier `M` of a precision and its `slices`; only CUDA has more than one.
 macro_rules! with_multiplier {
-    ($M:ident, $slices:ident, $body:expr) => {
+    ($M:ident, $slices:ident, $body:expr) => {{
+        #[cfg(feature = "cuda")]
         match precision() {
-            Precision::F32 => {
-                type $M = Units;
-                let $slices = IN_F32;
-                $body
-            }
+            Precision::F32 => {}
             Precision::Tf32 => {
                 type $M = Cores<tf32>;
                 let $slices = IN_TF32;
-                $body
+                return $body;
             }
             Precision::Bf16 => {
                 type $M = Cores<half::bf16>;
                 let $slices = IN_BF16;
-                $body
+                return $body;
             }
         }
-    };
+        type $M = Units;
+        let $slices = IN_F32;
+        $body
+    }};
 }
 
 impl Sum {

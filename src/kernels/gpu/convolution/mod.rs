@@ -5,6 +5,8 @@
 //! many channels by Winograd's algorithm ([`winograd`]).
 
 mod axis;
+#[cfg(feature = "cuda")]
+mod cores;
 mod correlate;
 mod gather;
 mod implicit;
