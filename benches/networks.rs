@@ -44,24 +44,28 @@ fn main() -> Result<()> {
     };
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     match backend.as_str() {
-        "flex" => run::<Flex>(&arguments),
+        "flex" => run::<Flex>(&arguments, "CPU"),
         #[cfg(feature = "candle")]
         #[allow(deprecated, reason = "burn-candle is deprecated after 0.21, on which this project stays")]
-        "candle" => run::<burn::backend::Candle>(&arguments),
+        "candle" => run::<burn::backend::Candle>(&arguments, "CPU"),
         #[cfg(feature = "wgpu")]
-        "wgpu" => run::<burn::backend::Wgpu>(&arguments),
+        "wgpu" => {
+            use burn::backend::wgpu::{graphics::AutoGraphicsApi, init_setup};
+            let setup = init_setup::<AutoGraphicsApi>(&Default::default(), Default::default());
+            run::<burn::backend::Wgpu>(&arguments, &setup.adapter.get_info().name)
+        }
         #[cfg(feature = "cuda")]
-        "cuda" => run::<burn::backend::Cuda>(&arguments),
+        "cuda" => run::<burn::backend::Cuda>(&arguments, "CUDA GPU"),
         other => bail!("the backend {other} is not built in"),
     }
 }
 
-fn run<B: Kernels>(arguments: &[&str]) -> Result<()> {
+fn run<B: Kernels>(arguments: &[&str], device: &str) -> Result<()> {
     match *arguments {
-        [] => presets::<B>(),
+        [] => presets::<B>(device),
         ["prepare", folder] => prepare(Path::new(folder)),
-        ["forward", weights, input, side, output] => forward::<B>(weights, input, side.parse()?, output),
-        ["step", a, b, side] => step::<B>(a, b, side.parse()?),
+        ["forward", weights, input, side, output] => forward::<B>(weights, input, side.parse()?, output, device),
+        ["step", a, b, side] => step::<B>(a, b, side.parse()?, device),
         ["memory", a, b, side] => memory(a, b, side.parse()?),
         ["share", side, ngf, blocks, steps] => share::<B>(side.parse()?, ngf.parse()?, blocks.parse()?, steps.parse()?),
         _ => bail!("unknown command {arguments:?}: see the top of benches/networks.rs"),
@@ -101,13 +105,13 @@ fn serve(mut run: impl FnMut() -> Result<()>) -> Result<()> {
     Ok(())
 }
 
-fn forward<B: Kernels>(weights: &str, input: &str, side: usize, output: &str) -> Result<()> {
+fn forward<B: Kernels>(weights: &str, input: &str, side: usize, output: &str, device: &str) -> Result<()> {
     let generator = load_generator::<B>(WeightFile::read_from(Path::new(weights))?, &Default::default())?;
     let image = read_image::<B>(input, side)?;
     let run = || generator.forward(image.clone()).into_data();
     let bytes: Vec<u8> = run().iter::<f32>().flat_map(f32::to_le_bytes).collect();
     std::fs::write(output, bytes)?;
-    println!("{}", json!({ "ready": true, "threads": rayon::current_num_threads() }));
+    println!("{}", json!({ "ready": true, "device": device, "threads": rayon::current_num_threads() }));
     serve(|| {
         std::hint::black_box(run());
         Ok(())
@@ -119,12 +123,13 @@ fn one_step<B: Kernels>(trainer: &mut Trainer<Autodiff<B>>, a: &Tensor<B, 4>, b:
     pollster::block_on(trainer.step(a.clone(), b.clone()).read()).map_err(anyhow::Error::msg)
 }
 
-fn step<B: Kernels>(a: &str, b: &str, side: usize) -> Result<()> {
+fn step<B: Kernels>(a: &str, b: &str, side: usize, device: &str) -> Result<()> {
     let (a, b) = (read_image(a, side)?, read_image(b, side)?);
     let mut trainer = Trainer::<Autodiff<B>>::new(official(side), &Default::default());
     // The second step's losses depend on the first one's gradients and updates.
     let losses = [one_step(&mut trainer, &a, &b)?, one_step(&mut trainer, &a, &b)?];
-    println!("{}", json!({ "ready": true, "threads": rayon::current_num_threads(), "losses": losses }));
+    let threads = rayon::current_num_threads();
+    println!("{}", json!({ "ready": true, "device": device, "threads": threads, "losses": losses }));
     serve(|| one_step(&mut trainer, &a, &b).map(drop))
 }
 
@@ -238,7 +243,8 @@ fn work(config: &TrainConfig) -> f64 {
     outer + between + blocks
 }
 
-fn presets<B: Kernels>() -> Result<()> {
+fn presets<B: Kernels>(device: &str) -> Result<()> {
+    println!("{device}");
     println!("{:12}{:>14}{:>14}{:>12}", "preset", "forward ms", "GFLOP/s", "step ms");
     for preset in PRESETS {
         let Some(config) = TrainConfig::preset(preset.name) else { continue };

@@ -4,7 +4,7 @@
 Rows:
 {rows}
 
-Prints a table and writes target/bench.json and target/bench.md. README.md beside this file says how it is measured.
+Prints a table and writes bench.json and bench.md into target/. README.md beside this file says how it is measured.
 """
 
 import argparse
@@ -24,14 +24,28 @@ from report import markdown, table
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def build():
-    """Paths of our benchmark programs: optimised, with the processor backend alone, which builds in a fraction of the time."""
-    command = "cargo bench --locked --no-default-features --features flex --bench networks --bench kernels --no-run --message-format=json-render-diagnostics"
-    messages = subprocess.run(command.split(), cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True).stdout
+def build(features):
+    """Paths of our benchmark programs: optimised, with the backends that the rows need (flex alone builds in a fraction of
+    the time)."""
+    command = "cargo bench --locked --no-default-features --bench networks --bench kernels --no-run"
+    command += f" --message-format=json-render-diagnostics --features {','.join(features)}"
+    # burn-cuda builds without a toolkit when it is told the version.
+    environment = {"CUDARC_CUDA_VERSION": "13000", **os.environ}
+    found = subprocess.run(command.split(), cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True, env=environment)
     programs = {}
-    for message in map(json.loads, messages.splitlines()):
+    for message in map(json.loads, found.stdout.splitlines()):
         if message["reason"] == "compiler-artifact" and "bench" in message["target"]["kind"]:
             programs[message["target"]["name"]] = message["executable"]
+    return programs
+
+
+def built(folder):
+    """Programs built elsewhere: `networks` and, for row k, `kernels`; cargo's names with a hash will do."""
+    programs = {}
+    for name in ("networks", "kernels"):
+        files = [file for file in folder.glob(f"{name}*") if os.access(file, os.X_OK) and file.is_file()]
+        if files:
+            programs[name] = max(files, key=lambda file: file.stat().st_mtime)
     return programs
 
 
@@ -46,8 +60,11 @@ def machine():
 
 
 def commit():
-    found = subprocess.run(["git", "describe", "--always", "--dirty"], cwd=ROOT, capture_output=True, text=True)
-    return found.stdout.strip()
+    try:
+        found = subprocess.run(["git", "describe", "--always", "--dirty"], cwd=ROOT, capture_output=True, text=True)
+        return found.stdout.strip() or "unknown"
+    except FileNotFoundError:
+        return "unknown"
 
 
 def main():
@@ -55,34 +72,48 @@ def main():
     parser = argparse.ArgumentParser(
         description=__doc__.format(rows=listed), formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--rows", default=",".join(rows.ROWS), help="letters with commas between (%(default)s)")
+    parser.add_argument("--rows", default=",".join(rows.USUAL), help="letters with commas between (%(default)s)")
     parser.add_argument("--rounds", type=int, help="turns of every contender, instead of each row's own number")
     parser.add_argument("--dist", type=Path, default=ROOT / "dist", help="the built page (%(default)s)")
+    parser.add_argument("--programs", type=Path, help="folder of the benches built elsewhere: nothing is built")
+    parser.add_argument("--out", type=Path, default=ROOT / "target", help="folder of bench.json and bench.md (%(default)s)")
     arguments = parser.parse_args()
     wanted = [key for key in arguments.rows.replace(",", " ").split()]
     unknown = [key for key in wanted if key not in rows.ROWS]
     if unknown:
         parser.error(f"there is no row {', '.join(unknown)}; there are {', '.join(rows.ROWS)}")
 
-    bench = rows.Bench(ROOT, build(), arguments.dist.resolve(), arguments.rounds)
+    if arguments.programs:
+        programs = built(arguments.programs.resolve())
+        if "networks" not in programs:
+            parser.error(f"{arguments.programs} holds no program called networks")
+    else:
+        programs = build(rows.features(wanted))
+    bench = rows.Bench(ROOT, programs, arguments.dist.resolve(), arguments.rounds)
     started = datetime.datetime.now(datetime.timezone.utc)
     report = {"date": f"{started:%Y-%m-%d %H:%M} UTC", "commit": commit(), "machine": machine(), "results": []}
+
+    def keep(result):
+        """Written after every result: a run that is cut off leaves what it has."""
+        report["results"].append(result)
+        report["versions"] = bench.versions
+        report["minutes"] = round((datetime.datetime.now(datetime.timezone.utc) - started).total_seconds() / 60, 1)
+        arguments.out.mkdir(parents=True, exist_ok=True)
+        (arguments.out / "bench.json").write_text(json.dumps(report, indent=1) + "\n")
+        (arguments.out / "bench.md").write_text(markdown(report))
+
     failed = 0
     for key in wanted:
         print(f"row {key}: {rows.ROWS[key].__doc__.splitlines()[0]}", file=sys.stderr)
         try:
             for result in rows.ROWS[key](bench):
-                report["results"].append({"row": key, **result})
+                keep({"row": key, **result})
         except (Failed, subprocess.CalledProcessError) as error:
             failed += 1
-            report["results"].append({"row": key, "failed": str(error)})
+            keep({"row": key, "failed": str(error)})
             print(f"row {key} FAILED: {error}", file=sys.stderr)
         finally:
             bench.close()
-    report["versions"] = bench.versions
-    report["minutes"] = round((datetime.datetime.now(datetime.timezone.utc) - started).total_seconds() / 60, 1)
-    (ROOT / "target/bench.json").write_text(json.dumps(report, indent=1) + "\n")
-    (ROOT / "target/bench.md").write_text(markdown(report))
     print(table(report))
     return 1 if failed else 0
 

@@ -59,12 +59,15 @@ class Contender:
             raise Failed(f"{self.name}: {lines[-1][:300]} ({self.log})")
         return json.loads(line)
 
-    def run(self):
-        self.process.stdin.write("run\n")
-        self.process.stdin.flush()
-        answer = self.answer()
-        self.answers.append(answer)
-        self.times.append(answer["milliseconds"])
+    def run(self, burst=1):
+        """One turn: the median of `burst` runs without a pause."""
+        answers = []
+        for _ in range(burst):
+            self.process.stdin.write("run\n")
+            self.process.stdin.flush()
+            answers.append(self.answer())
+        self.answers += answers
+        self.times.append(statistics.median(answer["milliseconds"] for answer in answers))
 
     def close(self):
         self.process.stdin.close()
@@ -74,7 +77,7 @@ class Contender:
             self.process.kill()
         self.errors.close()
 
-    def check(self, reference):
+    def check(self, reference, tolerance=TOLERANCE):
         """Compares the first output with `reference` ([3, side, side] in [-1, 1])."""
         raw = Path(self.output).read_bytes()
         if len(raw) == 4 * reference[0].size:
@@ -86,7 +89,6 @@ class Contender:
         else:
             found = numpy.frombuffer(raw, numpy.float32).reshape(reference.shape)
             self.difference = float(numpy.abs(found - reference).max())
-            tolerance = TOLERANCE
         # Not `>`: NaN must fail.
         if not self.difference <= tolerance:
             raise Failed(f"{self.name} computes something else: off by {self.difference:.1e}, allowed {tolerance:.1e}")
@@ -118,12 +120,12 @@ def others(seconds):
     return (busy_seconds() - before) / (time.monotonic() - start)
 
 
-def interleave(contenders, rounds):
+def interleave(contenders, rounds, burst=1):
     """A B C, A B C, …: whatever slows the machine meets all of them. Returns the cores that others took meanwhile."""
     heard = []
     for _ in range(rounds):
         for contender in contenders:
-            contender.run()
+            contender.run(burst)
             time.sleep(PAUSE)
             heard.append(others(LISTEN))
     return round(statistics.mean(heard), 2)

@@ -9,6 +9,9 @@ def times(result):
         return ", ".join(f"{name} {result['bytes'][name] / 1e9:.2f}" for name in ("peak", "live")) + " GB"
     if "nanoseconds_per_pixel" in result:
         return ", ".join(f"{side}² {cost}" for side, cost in result["nanoseconds_per_pixel"].items()) + " ns a pixel"
+    if "rate" in result:
+        rates = (f"{found['name']} {1e3 / found['median']:.3g}" for found in result["contenders"])
+        return f"{', '.join(rates)} {result['rate']} a second"
     parts = [f"{found['name']} {found['median']:,.0f}" for found in result.get("contenders", [])]
     if "forwards" in result:
         parts.append(f"six forwards {result['forwards']:,.0f}")
@@ -22,7 +25,7 @@ def disturbed(result):
 def figures(report):
     """(row, work, ratio, goal, times) of every result that is a ratio."""
     for result in report["results"]:
-        if "kernels" in result:
+        if "kernels" in result or "versus" in result:
             continue
         if "failed" in result:
             yield result["row"], "failed", "", "", result["failed"]
@@ -32,6 +35,8 @@ def figures(report):
             yield result["row"], result["work"], "–", goal, result["note"]
             continue
         over = f"over {result['over']}: {times(result)}"
+        if result.get("device", "CPU") != "CPU":
+            over += f" on {result['device']}"
         if result.get("others", 0) > QUIET:
             # Neither reached nor missed: threads suffer unequally from others.
             mark, over = " ?", f"{over} ({disturbed(result)})"
@@ -58,9 +63,24 @@ def speeds(report):
         yield title, ["layer", *passes], lines
 
 
+def duels(report):
+    """(work, columns, lines) of every table where several of ours meet several rivals."""
+    for result in report["results"]:
+        if "versus" not in result:
+            continue
+        versus, lines = result["versus"], []
+        for found in result["contenders"]:
+            off = found["difference"] if isinstance(found["difference"], list) else [found["difference"]]
+            ratios = [f"{ratios[found['name']]:.2f}" if found["name"] in ratios else "" for ratios in versus.values()]
+            speed = [f"{found['median']:,.1f}", f"{1e3 / found['median']:,.2f}"]
+            lines.append([found["name"], *speed, *ratios, ", ".join(f"{part:.0e}" for part in off)])
+        title = result["work"] + (f" ({disturbed(result)})" if result["others"] > QUIET else "")
+        title = "; ".join([title, *(f"not measured: {note}" for note in result["notes"])])
+        yield title, ["", "ms", "a second", *(f"{name} over it" for name in versus), "off float64 by"], lines
+
+
 def heading(report):
-    versions = ", ".join(f"{name.split(' (')[0]} {version}" for name, version in report["versions"].items())
-    versions = ", ".join(dict.fromkeys(versions.split(", ")))
+    versions = ", ".join(f"{name} {version}" for name, version in report["versions"].items())
     return f"{report['date']}, {report['machine']['processor']}; commit {report['commit']}" + (f"; {versions}" if versions else "")
 
 
@@ -75,7 +95,7 @@ def table(report):
     lines = [list(line) for line in figures(report)]
     if lines:
         text += columns([["row", "work", "ratio", "goal", ""], *lines])
-    for title, head, found in speeds(report):
+    for title, head, found in (*duels(report), *speeds(report)):
         text += ["", title, *columns([head, *found])]
     return "\n".join(text)
 
@@ -90,6 +110,6 @@ def markdown(report):
     lines = [list(line[1:]) for line in figures(report)]
     if lines:
         text += rows(["work", "ratio", "goal", "medians"], lines)
-    for title, head, found in speeds(report):
+    for title, head, found in (*duels(report), *speeds(report)):
         text += ["", title, "", *rows(head, found)]
     return "\n".join(text) + "\n"

@@ -3,9 +3,13 @@
 import json
 import os
 import re
+import shutil
 import statistics
 import subprocess
 import sys
+import sysconfig
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 from contender import QUIET, Contender, Failed, interleave, others, ratio
@@ -34,12 +38,12 @@ class Bench:
     def turns(self, usual):
         return self.rounds or usual
 
-    def start(self, name, threads, command, **options):
+    def start(self, name, threads, command, environment=None):
         """Starts a contender and waits until it is warm."""
         label = re.sub(r"\W+", "-", f"{name}-{threads}").strip("-")
         output = self.work / f"{label}.output"
         output.unlink(missing_ok=True)
-        environment = {f"{kind}_NUM_THREADS": str(threads) for kind in ("RAYON", "OMP", "MKL")}
+        environment = {f"{kind}_NUM_THREADS": str(threads) for kind in ("RAYON", "OMP", "MKL")} | (environment or {})
         if self.crowded:
             environment |= {"OMP_WAIT_POLICY": "PASSIVE", "ORT_SPINNING": "0"}
         contender = Contender(
@@ -54,14 +58,15 @@ class Bench:
         self.running.append(contender)
         for key in ("version", "browser"):
             if key in contender.ready:
-                self.versions["chromium" if key == "browser" else name] = contender.ready[key]
+                self.versions["chromium" if key == "browser" else name.split()[0]] = contender.ready[key]
         return contender
 
-    def python(self, name, script, *arguments, threads):
-        return self.start(name, threads, [sys.executable, HERE / script, *arguments, threads])
+    def python(self, name, script, *arguments, threads, options=()):
+        return self.start(name, threads, [sys.executable, HERE / script, *arguments, threads, *options])
 
-    def native(self, name, *arguments, threads):
-        return self.start(name, threads, [self.programs["networks"], *arguments])
+    def native(self, name, *arguments, threads, backend="flex", environment=None):
+        command = [self.programs["networks"], *arguments, "--backend", backend]
+        return self.start(name, threads, command, environment=environment or {})
 
     def page(self, name, kind, threads=1, isolated=False, **spec):
         if kind in ("ours", "training") and not (self.dist / "worker_loader.js").exists():
@@ -132,10 +137,10 @@ def step_native(bench):
         bench.close()
 
 
-def same_losses(found, expected, who):
+def same_losses(found, expected, who, tolerances=LOSS_TOLERANCES):
     """The largest relative difference of any loss term, step by step."""
     worst = []
-    for step, (new, old, tolerance) in enumerate(zip(found, expected, LOSS_TOLERANCES, strict=True)):
+    for step, (new, old, tolerance) in enumerate(zip(found, expected, tolerances, strict=True)):
         difference, name = max((abs(new[name] - old[name]) / abs(old[name]), name) for name in old)
         worst.append(difference)
         if not difference <= tolerance:
@@ -263,6 +268,123 @@ def kernels(bench):
         }
 
 
+def throughput(bench):
+    """training steps a second 64², 2 threads: ours on flex, candle and wgpu (software Vulkan adapter) against PyTorch"""
+    side, threads, material = 64, 2, bench.material
+    pictures = [material.picture(side, seed)[1] for seed in (0, 1)]
+    work = lambda backend: f"training steps {side}², {backend}, {threads} threads"
+    # Vulkan's loader then offers nothing but Mesa's lavapipe, whatever else the machine has.
+    places = {"flex": {}, "candle": {}, "wgpu": {"VK_LOADER_DRIVERS_SELECT": "*lvp*", "LP_NUM_THREADS": str(threads)}}
+    drivers = [file for folder in ("/usr/share", "/usr/local/share", "/etc") for file in Path(folder, "vulkan/icd.d").glob("*lvp*")]
+    if not drivers:
+        del places["wgpu"]
+        yield {"work": work("wgpu"), "note": "not measured: needs a software Vulkan adapter (Mesa's lavapipe)"}
+    torch = bench.python("PyTorch", "peer_torch.py", "step", material.training, *pictures, side, threads=threads)
+    ours, differences = {}, {}
+    for backend, environment in places.items():
+        name = f"ours ({backend})"
+        ours[backend] = bench.native(
+            name, "step", *pictures, side, threads=threads, backend=backend, environment=environment
+        )
+        differences[backend] = same_losses(ours[backend].ready["losses"], torch.ready["losses"], f"{name} and PyTorch")
+    disturbance = interleave([*ours.values(), torch], bench.turns(5))
+    for backend, contender in ours.items():
+        found = compared(work(backend), [contender, torch], [torch], None, disturbance)
+        yield {**found, "device": contender.ready["device"], "losses": differences[backend], "rate": "steps"}
+
+
+# Largest difference from float64 of outputs in [-1, 1], and relative ones of loss terms in two steps. The narrower
+# formats are shown, and checked against gross errors alone: TF32 and bfloat16 keep 10 and 7 bits of a factor.
+PRECISIONS = {"f32": (1e-3, LOSS_TOLERANCES), "tf32": (2e-2, (2e-2, 2e-1)), "bf16": (3e-1, (2e-1, 5e-1))}
+
+
+def wheels():
+    """Environment of ours on CUDA: where no toolkit is installed, the compiler and the headers from PyTorch's wheels."""
+    folders = sorted(Path(sysconfig.get_paths()["purelib"]).glob("nvidia/cu1[0-9]"))
+    if "CUDA_PATH" in os.environ or Path("/usr/local/cuda").exists() or not folders:
+        return {}
+    libraries = [str(folders[-1] / "lib"), os.environ.get("LD_LIBRARY_PATH", "")]
+    return {"CUDA_PATH": str(folders[-1]), "LD_LIBRARY_PATH": ":".join(filter(None, libraries))}
+
+
+def on_cuda(bench):
+    """forward and training step 256² on a CUDA GPU, against PyTorch with cuDNN in f32, TF32 and bf16, eager and compiled"""
+    try:
+        query = ["nvidia-smi", "--query-gpu=name,driver_version", "--format=csv,noheader"]
+        device = subprocess.run(query, check=True, capture_output=True, text=True).stdout.splitlines()[0]
+    except (FileNotFoundError, subprocess.CalledProcessError, IndexError):
+        yield {"work": "forward and training step 256² on a CUDA GPU", "note": "not measured: needs an NVIDIA GPU"}
+        return
+    side, material, threads = 256, bench.material, min(16, os.cpu_count())
+    pictures = [material.picture(side, seed)[1] for seed in (0, 1)]
+    works = {
+        "forward": [("forward", material.generator, pictures[0], side, "OUTPUT")] * 2,
+        "step": [("step", *pictures, side), ("step", material.training, *pictures, side)],
+    }
+    chosen = lambda name, usual: os.environ.get(name, usual).replace(",", " ").split()
+    kinds = {
+        f"PyTorch {precision} {mode}": (precision, ["--device", "cuda", "--precision", precision, *extra])
+        for precision in chosen("PRECISIONS", "f32,tf32,bf16")
+        for mode, extra in (("eager", []), ("compiled", ["--compiled"]))
+        if mode in chosen("MODES", "eager,compiled")
+    }
+
+    def peer(name, options, work):
+        return bench.python(name, "peer_torch.py", *work, threads=threads, options=options)
+
+    # torch.compile takes a minute each time: here all at once, into its cache on disk. The contenders that count start one
+    # by one afterwards, so cuDNN tries out its algorithms on a GPU that does nothing else.
+    wanted = chosen("WORKS", "forward,step")
+    with ThreadPoolExecutor(8) as pool:
+        for work in wanted:
+            for name, (_, options) in kinds.items():
+                if "--compiled" in options:
+                    # One that fails here fails below, too.
+                    pool.submit(peer, f"{name} {work} cache", options, works[work][1])
+    bench.close()
+
+    for work in wanted:
+        ours, theirs = works[work]
+        # Vulkan's loader then offers nothing but NVIDIA's driver, so no software adapter is taken for the GPU.
+        places = {"cuda": wheels(), "wgpu": {"VK_LOADER_DRIVERS_SELECT": "*nvidia*"}}
+        native = lambda backend, environment: bench.native(
+            f"ours ({backend})", *ours, threads=threads, backend=backend, environment=environment
+        )
+        starts = {f"ours ({backend})": ("f32", partial(native, backend, place)) for backend, place in places.items()}
+        starts |= {name: (precision, partial(peer, name, options, theirs)) for name, (precision, options) in kinds.items()}
+        if work == "step":
+            exact = peer("PyTorch f64", ["--precision", "f64"], theirs)
+            exact.close()
+        contenders, notes = [], []
+        for name, (precision, start) in starts.items():
+            try:
+                found, (output, losses) = start(), PRECISIONS[precision]
+                if work == "forward":
+                    found.check(material.reference(side), output)
+                else:
+                    pair = (found.ready["losses"], exact.ready["losses"])
+                    found.difference = same_losses(*pair, f"{name} and float64", losses)
+                contenders.append(found)
+            except Failed as error:
+                # One that is not there or computes something else is named above the table, not in it.
+                notes.append(str(error).split(" (/")[0])
+        disturbance = interleave(contenders, bench.turns(10), burst=5)
+        title = {"forward": "forward 256²", "step": "training step 256²"}[work]
+        rivals = [contender for contender in contenders if not contender.ours]
+        yield {
+            "work": f"{title} on {device}",
+            "contenders": [contender.record() for contender in contenders],
+            "versus": {
+                one.name: {other.name: round(ratio(one, other), 3) for other in rivals} for one in contenders if one.ours
+            },
+            "notes": notes,
+            "others": disturbance,
+        }
+        bench.close()
+        if len(rivals) == len(contenders):
+            raise Failed(f"{title}: ours ran on no backend")
+
+
 ROWS = {
     "a": forward_native,
     "b": step_native,
@@ -272,4 +394,16 @@ ROWS = {
     "f": cost_per_pixel,
     "g": memory,
     "k": kernels,
+    "t": throughput,
+    "u": on_cuda,
 }
+
+# Backends that a row's programs need besides flex; without a GPU row u runs nothing.
+FEATURES = {"t": ("candle", "wgpu"), "u": ("cuda", "wgpu") if shutil.which("nvidia-smi") else ()}
+
+# The rows for which flex, which builds in a fraction of the time, is enough.
+USUAL = [key for key in ROWS if key not in FEATURES]
+
+
+def features(wanted):
+    return ["flex", *sorted({feature for key in wanted for feature in FEATURES.get(key, ())})]

@@ -132,6 +132,15 @@ choice! {
 }
 
 choice! {
+    /// What the products of convolutions are computed in. Sums, and everything between two convolutions, are f32 always.
+    Precision {
+        F32 "f32" "32-bit numbers throughout."
+        Tf32 "tf32" "Tensor cores on factors rounded to 10 bits (CUDA)."
+        Bf16 "bf16" "Tensor cores on factors rounded to 7 bits (CUDA)."
+    }
+}
+
+choice! {
     /// How pictures are brought to the training size (official `--preprocess`).
     Preprocess {
         ResizeAndCrop "resize_and_crop" "Resized to load_size × load_size whatever their shape, then a random crop."

@@ -9,7 +9,7 @@ mod toml;
 
 use serde::{Deserialize, Serialize};
 
-pub use choice::{Choice, GanMode, InitType, LrPolicy, NetD, NetG, Norm, Preprocess, Upsample};
+pub use choice::{Choice, GanMode, InitType, LrPolicy, NetD, NetG, Norm, Precision, Preprocess, Upsample};
 pub use error::ConfigError;
 use options::options;
 pub use options::{Changes, Field, Kind, TOGETHER};
@@ -131,6 +131,8 @@ pub struct TrainConfig {
     pub ema: f32,
     /// Whether the generators' activations are computed again in the backward pass instead of kept.
     pub checkpoint_activations: bool,
+    /// What the products of convolutions are computed in; parameters, sums and everything else stay f32.
+    pub precision: Precision,
     /// Seed of every random stream.
     pub seed: u64,
 
@@ -191,6 +193,7 @@ impl Default for TrainConfig {
             clip_grad: 0.0,
             ema: 0.0,
             checkpoint_activations: false,
+            precision: Precision::default(),
             seed: 0,
             preview_every: 200,
             checkpoint_every: 0,

@@ -9,7 +9,7 @@ use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
 use burn::tensor::TensorMetadata;
 use burn::tensor::ops::FloatTensor;
 
-use super::{Activation, Geometry, Goal, Kernels, portable};
+use super::{Activation, Geometry, Goal, Kernels, Precision, portable};
 
 /// Both directions of a convolution share one record of what backward needs.
 #[derive(Debug, Clone)]
@@ -197,6 +197,10 @@ macro_rules! record {
 }
 
 impl<B: Kernels, C: CheckpointStrategy> Kernels for Autodiff<B, C> {
+    fn multiplies_in(precision: Precision, device: &Self::Device) -> bool {
+        B::multiplies_in(precision, device)
+    }
+
     fn convolve(
         input: FloatTensor<Self>,
         weight: FloatTensor<Self>,

@@ -16,12 +16,19 @@ mod flex;
 mod gpu;
 pub mod portable;
 
+#[cfg(any(feature = "wgpu", feature = "cuda"))]
+pub use gpu::set_tiles;
+
 #[cfg(target_family = "wasm")]
 pub use cpu::help;
+
+use std::cell::Cell;
 
 use burn::tensor::backend::Backend;
 use burn::tensor::ops::FloatTensor;
 use burn::tensor::{Tensor, TensorPrimitive};
+
+pub use crate::config::Precision;
 
 /// What lies outside the picture.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,6 +70,24 @@ impl Geometry {
             None => 0,
         }
     }
+}
+
+thread_local! {
+    static PRECISION: Cell<Precision> = const { Cell::new(Precision::F32) };
+}
+
+/// Runs code whose convolutions, on this thread, are computed in a precision that [`Kernels::multiplies_in`] the backend.
+pub fn with_precision<T>(precision: Precision, run: impl FnOnce() -> T) -> T {
+    let before = PRECISION.replace(precision);
+    let found = run();
+    PRECISION.set(before);
+    found
+}
+
+/// What [`with_precision`] chose.
+#[cfg(any(feature = "wgpu", feature = "cuda"))]
+fn precision() -> Precision {
+    PRECISION.get()
 }
 
 /// The numbers of one Adam step.
@@ -130,6 +155,11 @@ impl<T> Goal<T> {
 
 /// A Burn backend with the operations of this model. Tensors are NCHW, contiguous or not.
 pub trait Kernels: Backend {
+    /// Whether a device's convolutions can be computed in a precision.
+    fn multiplies_in(precision: Precision, _device: &Self::Device) -> bool {
+        precision == Precision::F32
+    }
+
     /// Convolution. Floor: `2·N·Cout·Hout·Wout·Cin·k²` operations (by the definition; Winograd needs fewer); the
     /// input, the weight and the output once, 4 bytes a value.
     ///

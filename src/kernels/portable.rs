@@ -151,12 +151,14 @@ fn fold<B: Backend>(padded: Tensor<B, 4>, axis: usize, padding: usize) -> Tensor
     let [before, after] = [border(0), border(side + padding)];
     let inner = padded.clone().narrow(axis, padding, side);
     let around = |part: Tensor<B, 4>, start: usize| {
-        let mut zeros = part.dims();
-        zeros[axis] = start;
-        let head = Tensor::<B, 4>::zeros(zeros, &part.device()).cast(part.dtype());
-        zeros[axis] = side - start - padding;
-        let tail = Tensor::<B, 4>::zeros(zeros, &part.device()).cast(part.dtype());
-        Tensor::cat(vec![head, part, tail], axis)
+        let zeros = |count: usize| {
+            let mut shape = part.dims();
+            shape[axis] = count;
+            // CUDA has no launch of no units.
+            (count > 0).then(|| Tensor::<B, 4>::zeros(shape, &part.device()).cast(part.dtype()))
+        };
+        let parts = [zeros(start), Some(part.clone()), zeros(side - start - padding)];
+        Tensor::cat(parts.into_iter().flatten().collect(), axis)
     };
     inner + around(before, 1) + around(after, side - 1 - padding)
 }

@@ -293,9 +293,9 @@ where
         match started {
             Ok(run) => {
                 self.host.emit(run.started().into());
-                if let Some(advice) = run.advice_on_memory(self.place.budget.total) {
-                    self.host.emit(advice.into());
-                }
+                let advice =
+                    [run.advice_on_memory(self.place.budget.total), run.advice_on_precision(&self.place.device)];
+                advice.into_iter().flatten().for_each(|advice| self.host.emit(advice.into()));
                 self.training = Some(run);
             }
             Err(message) => self.fail(None, None, message),

@@ -9,7 +9,7 @@ use web_time::Instant;
 
 use super::planes::to_tensor;
 use super::{Host, Inner, advice::Advice, translation::Model, workers};
-use crate::config::{Preprocess, TrainConfig};
+use crate::config::{Choice, Preprocess, TrainConfig};
 use crate::data::{DataError, Sampler, UnpairedDataset};
 use crate::kernels::Kernels;
 use crate::protocol::{Direction, Envelope, Event, Intervals, PREVIEW_ROWS, TrainData};
@@ -172,6 +172,17 @@ where
                  checkpoint_activations need less.",
                 needed >> 20,
                 budget >> 20
+            ),
+        })
+    }
+
+    /// A word about a precision that the device does not have.
+    pub fn advice_on_precision(&self, device: &A::Device) -> Option<Event> {
+        let precision = self.trainer.config.precision;
+        (!A::multiplies_in(precision, device)).then(|| Event::Advice {
+            message: format!(
+                "This device has no {}, so the training computes in f32: the precision is for NVIDIA GPUs through CUDA.",
+                precision.as_str()
             ),
         })
     }

@@ -9,9 +9,9 @@ use burn::tensor::backend::{AutodiffBackend, Backend};
 
 use super::exchange::{self, Exchange};
 use super::{Adam, Gradients, ema, passes};
-use crate::config::{LrPolicy, TrainConfig};
+use crate::config::{LrPolicy, Precision, TrainConfig};
 use crate::image_pool::ImagePool;
-use crate::kernels::{self, Kernels};
+use crate::kernels::{self, Kernels, with_precision};
 use crate::loss::Adversary;
 use crate::model::{Generator, PatchDiscriminator, parameters};
 use crate::protocol::Losses;
@@ -195,6 +195,16 @@ where
     /// # Panics
     /// Without a batch.
     pub fn step_over(&mut self, batches: Vec<[Tensor<A::InnerBackend, 4>; 2]>) -> StepLosses<A::InnerBackend> {
+        with_precision(self.precision(batches.first()), || self.step_in_precision(batches))
+    }
+
+    /// The precision of the configuration where the device has it, else f32: a training goes on anywhere.
+    fn precision(&self, batch: Option<&[Tensor<A::InnerBackend, 4>; 2]>) -> Precision {
+        let has = |[real, _]: &[Tensor<A::InnerBackend, 4>; 2]| A::multiplies_in(self.config.precision, &real.device());
+        if batch.is_some_and(has) { self.config.precision } else { Precision::F32 }
+    }
+
+    fn step_in_precision(&mut self, batches: Vec<[Tensor<A::InnerBackend, 4>; 2]>) -> StepLosses<A::InnerBackend> {
         let rate = self.learning_rate();
         let beta1 = self.config.beta1;
         let mut first = self.step * batches.iter().map(|[real, _]| self.of_all_workers(real)).sum::<u64>();

@@ -24,6 +24,23 @@ const CONVOLUTIONS: [(Geometry, [usize; 2], [usize; 2]); 12] = [
     (Geometry::zero(4, 1, 1), [16, 1], [7, 7]),
 ];
 
+/// The official networks' layers with their channels, on maps that fill no tile, and some that fill several.
+const WIDE: [(Geometry, [usize; 2], [usize; 2]); 13] = [
+    (Geometry::reflect(7), [3, 64], [17, 20]),
+    (Geometry::reflect(7), [64, 3], [17, 9]),
+    (Geometry::zero(3, 2, 1), [64, 128], [22, 18]),
+    (Geometry::zero(3, 2, 1), [128, 256], [15, 11]),
+    (Geometry::reflect(3), [256, 256], [9, 12]),
+    (Geometry::reflect(3), [64, 64], [33, 31]),
+    (Geometry::zero(3, 1, 1), [70, 131], [6, 7]),
+    (Geometry::zero(4, 2, 1), [3, 64], [30, 34]),
+    (Geometry::zero(4, 2, 1), [64, 128], [16, 16]),
+    (Geometry::zero(4, 2, 1), [128, 256], [9, 16]),
+    (Geometry::zero(4, 1, 1), [256, 512], [7, 6]),
+    (Geometry::zero(4, 1, 1), [512, 1], [8, 5]),
+    (Geometry::zero(1, 1, 0), [64, 128], [8, 9]),
+];
+
 fn noise(name: &str, count: usize) -> Vec<f64> {
     let mut stream = random::stream(11, name, count as u64);
     // Values that are the same number in f32 and in f64.
@@ -62,9 +79,12 @@ struct Case {
 
 impl Case {
     fn all() -> impl Iterator<Item = Self> {
-        let batches = [1, 3].into_iter();
-        batches.flat_map(|batch| {
-            CONVOLUTIONS.into_iter().map(move |(geometry, channels, input)| Self {
+        Self::of(&[1, 3], &CONVOLUTIONS)
+    }
+
+    fn of(batches: &[usize], convolutions: &[(Geometry, [usize; 2], [usize; 2])]) -> impl Iterator<Item = Self> {
+        batches.iter().flat_map(|&batch| {
+            convolutions.iter().map(move |&(geometry, channels, input)| Self {
                 batch,
                 geometry,
                 channels,
@@ -119,12 +139,12 @@ impl Case {
     }
 }
 
-fn convolutions<B: Kernels>() {
-    for case in Case::all() {
+fn convolutions<B: Kernels>(cases: impl Iterator<Item = Case>, tolerance: f64) {
+    for case in cases {
         let expected = case.run::<Flex>(DType::F64, true);
         let found = case.run::<B>(DType::F32, false);
         for ((what, found), expected) in ["output", "input grad", "weight grad"].iter().zip(&found).zip(&expected) {
-            close(&case.name(what), found, expected, 1e-5);
+            close(&case.name(what), found, expected, tolerance);
         }
     }
 }
@@ -298,7 +318,12 @@ fn adam<B: Kernels>() {
 on_every_backend! {
     #[test]
     fn convolutions_match_float64() {
-        super::convolutions::<B>();
+        super::convolutions::<B>(super::Case::all(), 1e-5);
+    }
+
+    #[test]
+    fn wide_convolutions_match_float64() {
+        super::convolutions::<B>(super::Case::of(&[1, 2], &super::WIDE), 1e-5);
     }
 
     #[test]
@@ -334,6 +359,49 @@ on_every_backend! {
     #[test]
     fn adam_matches_float64() {
         super::adam::<B>();
+    }
+}
+
+/// What only an adapter that may be a GPU has.
+mod gpus {
+    use super::*;
+
+    on_every_gpu! {
+        /// Both ways to convolve, whichever the adapter would get.
+        #[test]
+        fn convolutions_match_float64_with_and_without_tiles() {
+            use super::{CONVOLUTIONS, Case, WIDE};
+            for tiles in [true, false] {
+                cyclegan::kernels::set_tiles(Some(tiles));
+                super::convolutions::<B>(Case::of(&[1, 3], &CONVOLUTIONS).chain(Case::of(&[2], &WIDE)), 1e-5);
+                super::norms::<B>();
+            }
+        }
+
+        /// Twenty times the same bits, and no value left from what was in the memory before.
+        #[test]
+        fn convolutions_repeat_themselves() {
+            use burn::tensor::DType;
+            for tiles in [true, false] {
+                cyclegan::kernels::set_tiles(Some(tiles));
+                for case in super::Case::of(&[2], &super::WIDE[5..9]).step_by(2) {
+                    let first = case.run::<B>(DType::F32, false);
+                    assert!((1..20).all(|_| case.run::<B>(DType::F32, false) == first), "{}", case.name("a repetition"));
+                }
+            }
+        }
+
+        /// Tensor cores round the factors to 11 and to 8 bits; 4 of 5 errors cancel over the sums here.
+        #[test]
+        fn tensor_cores_round_no_more_than_their_factors() {
+            use cyclegan::kernels::{Kernels, Precision, with_precision};
+            for (precision, tolerance) in [(Precision::Tf32, 1e-3), (Precision::Bf16, 1e-2)] {
+                if B::multiplies_in(precision, &Default::default()) {
+                    let cases = super::Case::of(&[1, 3], &super::CONVOLUTIONS).chain(super::Case::of(&[2], &super::WIDE));
+                    with_precision(precision, || super::convolutions::<B>(cases, tolerance));
+                }
+            }
+        }
     }
 }
 

@@ -6,6 +6,13 @@ macro_rules! on_every_backend {
         on_backend! { flex, burn::backend::Flex, $($tests)* }
         #[cfg(feature = "candle")]
         on_backend! { candle, burn::backend::Candle, $($tests)* }
+        on_every_gpu! { $($tests)* }
+    };
+}
+
+/// The same on those that may be GPUs.
+macro_rules! on_every_gpu {
+    ($($tests:tt)*) => {
         #[cfg(feature = "wgpu")]
         on_backend! { wgpu, burn::backend::Wgpu, $($tests)* }
         #[cfg(feature = "cuda")]

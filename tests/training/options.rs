@@ -69,6 +69,7 @@ const EXAMPLES: &[(&str, &str, &str)] = &[
     ("clip_grad", "1", ""),
     ("ema", "0.9", ""),
     ("checkpoint_activations", "true", ""),
+    ("precision", "f32", ""),
     ("seed", "7", ""),
     ("preview_every", "1", ""),
     ("checkpoint_every", "1", ""),

@@ -8,15 +8,35 @@ mod convolution;
 mod distance;
 mod join;
 mod norm;
+mod planes;
+
+use std::cell::Cell;
 
 use burn::tensor::{DType, Shape, TensorMetadata};
 use burn_cubecl::element::{BoolElement, IntElement};
 use burn_cubecl::ops::numeric::empty_device_contiguous_dtype;
 use burn_cubecl::tensor::CubeTensor;
 use burn_cubecl::{CubeBackend, CubeRuntime, cubecl};
+use cubecl::ir::features::MmaConfig;
+use cubecl::ir::{ElemType, FloatKind};
 use cubecl::prelude::*;
 
-use super::{Activation, AdamStep, Border, Geometry, Goal, Kernels, Learned, portable};
+use super::{Activation, AdamStep, Border, Geometry, Goal, Kernels, Learned, Precision, portable};
+
+thread_local! {
+    static TILES: Cell<Option<bool>> = const { Cell::new(None) };
+}
+
+/// Says for this thread whether convolutions work by tiles in workgroup memory, which real GPUs want and software adapters
+/// punish; `None` leaves it to the adapter.
+pub fn set_tiles(choice: Option<bool>) {
+    TILES.set(choice);
+}
+
+/// Whether to work by tiles where the tensor is: emulated GPUs tell subgroups of 4 to 16 units, real ones 32 and more.
+fn by_tiles<R: CubeRuntime>(tensor: &CubeTensor<R>) -> bool {
+    TILES.get().unwrap_or_else(|| tensor.client.properties().hardware.plane_size_max >= 32)
+}
 
 /// Units of a cube.
 const UNITS: u32 = 64;
@@ -78,6 +98,19 @@ where
     I: IntElement,
     BT: BoolElement,
 {
+    fn multiplies_in(precision: Precision, device: &Self::Device) -> bool {
+        let factor = match precision {
+            Precision::F32 => return true,
+            Precision::Tf32 => FloatKind::TF32,
+            Precision::Bf16 => FloatKind::BF16,
+        };
+        let has = |config: &MmaConfig| {
+            let [a, b, sum] = [config.a_type, config.b_type, config.cd_type];
+            [a, b] == [ElemType::Float(factor).into(); 2] && sum == ElemType::Float(FloatKind::F32).into()
+        };
+        R::client(device).properties().features.matmul.cmma.iter().any(has)
+    }
+
     fn convolve(
         input: CubeTensor<R>,
         weight: CubeTensor<R>,
@@ -131,7 +164,9 @@ where
         if input.dtype != DType::F32 {
             return (portable::instance_norm::<Self>(input, skipped, slope), None);
         }
-        let (output, moments) = norm::instance_norm(input, skipped, slope);
+        let suits = by_tiles(&input) && planes::suits(&input);
+        let norm = if suits { planes::instance_norm } else { norm::instance_norm };
+        let (output, moments) = norm(input, skipped, slope);
         (output, Some(moments))
     }
 
@@ -141,10 +176,12 @@ where
         output_grad: CubeTensor<R>,
         slope: f32,
     ) -> CubeTensor<R> {
-        match moments {
-            Some(moments) => norm::instance_norm_grad(input, moments, output_grad, slope),
-            None => portable::instance_norm_grad::<Self>(input, output_grad, slope),
-        }
+        let Some(moments) = moments else {
+            return portable::instance_norm_grad::<Self>(input, output_grad, slope);
+        };
+        let suits = by_tiles(&input) && planes::suits(&input);
+        let norm_grad = if suits { planes::instance_norm_grad } else { norm::instance_norm_grad };
+        norm_grad(input, moments, output_grad, slope)
     }
 
     fn activate(input: CubeTensor<R>, activation: Activation) -> CubeTensor<R> {

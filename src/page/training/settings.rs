@@ -146,13 +146,15 @@ mod tests {
     use crate::config::Choice;
 
     /// Set elsewhere in the page, or by the page itself.
-    const ELSEWHERE: [&str; 8] = [
+    const ELSEWHERE: [&str; 9] = [
         "preset",
         "domain_a",
         "domain_b",
         "data",
         "licence",
         "preview_every",
+        // Browsers offer no tensor cores.
+        "precision",
         // The worker keeps the training by the clock, and the page shows no measurements.
         "checkpoint_every",
         "evaluate_every",

@@ -79,3 +79,29 @@ pub fn source(position: i32, size: i32, #[comptime] reflect: bool) -> i32 {
         clamp(position, 0, last)
     }
 }
+
+#[cube]
+impl Axis {
+    /// Of another phase of the adjoint of a convolution whose stride is `phases`, from the first one; see [`Axis::adjoint`].
+    pub fn of_phase(self, phase: u32, #[comptime] kernel: u32, #[comptime] phases: u32) -> Axis {
+        if comptime!(phases == 1) {
+            self
+        } else {
+            let shifted = phase + self.offset as u32 * phases + self.tap;
+            let tap = shifted % phases;
+            Axis {
+                step: self.step,
+                offset: (shifted / phases) as i32,
+                tap_step: self.tap_step,
+                input: self.input,
+                grid: (self.output - phase).div_ceil(phases),
+                taps: (kernel - tap).div_ceil(phases),
+                tap,
+                taps_apart: self.taps_apart,
+                spread: self.spread,
+                phase,
+                output: self.output,
+            }
+        }
+    }
+}

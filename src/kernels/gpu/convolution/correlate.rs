@@ -11,8 +11,10 @@ use super::{Channels, WIDTH, vectors, zeros};
 use crate::kernels::gpu::{UNITS, elementwise, empty, position};
 use crate::kernels::{Border, Geometry};
 
-/// Units that a weight gradient should keep busy, by splitting its sum where it has too few.
-const BUSY: usize = 8192;
+/// Units that a weight gradient should keep busy, by splitting its sum where it has too few: on a software adapter, and on
+/// a GPU.
+pub const FEW_UNITS: usize = 1 << 13;
+pub const MANY_UNITS: usize = 1 << 17;
 
 /// The weight's gradient over some rows of the output: `part[o, c, tap] = Σ grad[o, q] · input[c, source(q, tap)]`.
 /// Both operands are read as vectors of channels (see [`packed`]). A unit sums either `window` = 3 neighbouring taps of 4
@@ -185,6 +187,7 @@ pub fn convolve_weight_grad<R: CubeRuntime>(
     input: CubeTensor<R>,
     output_grad: CubeTensor<R>,
     geometry: Geometry,
+    busy: usize,
 ) -> CubeTensor<R> {
     let [batch, channels, height, width] = input.shape().dims();
     let [_, outputs, rows, columns] = output_grad.shape().dims::<4>();
@@ -196,7 +199,7 @@ pub fn convolve_weight_grad<R: CubeRuntime>(
     let units = channels.div_ceil(WIDTH) * kernel * kernel / window as usize;
     let groups = outputs.div_ceil(WIDTH).div_ceil(vectors as usize);
     let lines = batch * rows;
-    let lines_a_part = lines.div_ceil((BUSY / (units * groups)).clamp(1, lines.max(1))).max(1);
+    let lines_a_part = lines.div_ceil((busy / (units * groups)).clamp(1, lines.max(1))).max(1);
     let parts = lines.div_ceil(lines_a_part).max(1);
     let weight = [outputs, channels, kernel, kernel];
     let count = weight.iter().product();

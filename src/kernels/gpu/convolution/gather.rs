@@ -34,6 +34,7 @@ fn gather(
     output: &mut Array<f32>,
     channels: u32,
     outputs: u32,
+    channels_a_part: u32,
     rows: Axis,
     columns: Axis,
     #[comptime] kernel: u32,
@@ -41,6 +42,9 @@ fn gather(
     #[comptime] has_bias: bool,
     #[comptime] vectors: u32,
 ) {
+    let parts = channels.div_ceil(channels_a_part);
+    let first = CUBE_POS_Z % parts * channels_a_part;
+    let mine = min(channels_a_part, channels - first);
     let pixels = rows.grid * columns.grid;
     // A unit's pixels lie `units` apart, so that no more units have work than there are tiles.
     let units = pixels.div_ceil(4);
@@ -52,7 +56,7 @@ fn gather(
         let group = CUBE_POS_Y * vectors;
         let groups = outputs.div_ceil(4);
         let plane = (rows.input * columns.input) as usize;
-        let image = CUBE_POS_Z as usize * channels as usize * plane;
+        let image = (CUBE_POS_Z / parts * channels + first) as usize * plane;
 
         let row0 = (q0 / columns.grid) as i32 * rows.step + rows.offset;
         let row1 = (q1 / columns.grid) as i32 * rows.step + rows.offset;
@@ -93,8 +97,8 @@ fn gather(
                     k3 = inside(row3 + shift, column3 + move_by, &rows, &columns);
                 }
                 let tap = (rows.tap + down * rows.taps_apart) * kernel + columns.tap + across * columns.taps_apart;
-                let mut filter = (tap * channels * groups + group) as usize;
-                for _channel in 0..channels {
+                let mut filter = ((tap * channels + first) * groups + group) as usize;
+                for _channel in 0..mine {
                     let mut v0 = input[i0];
                     let mut v1 = input[i1];
                     let mut v2 = input[i2];
@@ -126,17 +130,19 @@ fn gather(
             }
         }
 
+        // Parts lie beside each other as pictures would.
+        let picture = CUBE_POS_Z % parts * (CUBE_COUNT_Z / parts) + CUBE_POS_Z / parts;
         let channel = group * 4;
-        write(a0, p0, channel, outputs, bias, output, &rows, &columns, has_bias);
-        write(a1, p1, channel, outputs, bias, output, &rows, &columns, has_bias);
-        write(a2, p2, channel, outputs, bias, output, &rows, &columns, has_bias);
-        write(a3, p3, channel, outputs, bias, output, &rows, &columns, has_bias);
+        write(a0, p0, picture, channel, outputs, bias, output, &rows, &columns, has_bias);
+        write(a1, p1, picture, channel, outputs, bias, output, &rows, &columns, has_bias);
+        write(a2, p2, picture, channel, outputs, bias, output, &rows, &columns, has_bias);
+        write(a3, p3, picture, channel, outputs, bias, output, &rows, &columns, has_bias);
         if comptime!(vectors == 2) {
             let channel = channel + 4;
-            write(b0, p0, channel, outputs, bias, output, &rows, &columns, has_bias);
-            write(b1, p1, channel, outputs, bias, output, &rows, &columns, has_bias);
-            write(b2, p2, channel, outputs, bias, output, &rows, &columns, has_bias);
-            write(b3, p3, channel, outputs, bias, output, &rows, &columns, has_bias);
+            write(b0, p0, picture, channel, outputs, bias, output, &rows, &columns, has_bias);
+            write(b1, p1, picture, channel, outputs, bias, output, &rows, &columns, has_bias);
+            write(b2, p2, picture, channel, outputs, bias, output, &rows, &columns, has_bias);
+            write(b3, p3, picture, channel, outputs, bias, output, &rows, &columns, has_bias);
         }
     }
 }
@@ -145,6 +151,7 @@ fn gather(
 fn write(
     values: Channels,
     pixel: u32,
+    picture: u32,
     channel: u32,
     outputs: u32,
     bias: &Array<f32>,
@@ -166,7 +173,7 @@ fn write(
                 if comptime!(has_bias) {
                     value += bias[at as usize];
                 }
-                output[(CUBE_POS_Z * outputs + at) as usize * plane + place] = value;
+                output[(picture * outputs + at) as usize * plane + place] = value;
             }
         }
     }
@@ -183,7 +190,7 @@ pub struct Sum {
 }
 
 impl Sum {
-    /// Launches the sum for one grid of outputs.
+    /// Launches the sum for one grid of outputs, split into parts `[parts, batch, …]` of the channels.
     pub fn launch<R: CubeRuntime>(
         self,
         input: &CubeTensor<R>,
@@ -191,6 +198,7 @@ impl Sum {
         bias: Option<&CubeTensor<R>>,
         output: &CubeTensor<R>,
         [rows, columns]: [Axis; 2],
+        parts: usize,
     ) {
         let pixels = (rows.grid * columns.grid) as usize;
         if pixels == 0 || self.batch == 0 {
@@ -200,7 +208,7 @@ impl Sum {
         let cubes = CubeCount::Static(
             pixels.div_ceil(PIXELS).div_ceil(UNITS as usize) as u32,
             (self.outputs.div_ceil(WIDTH) as u32).div_ceil(vectors),
-            self.batch as u32,
+            (self.batch * parts) as u32,
         );
         #[allow(unsafe_code, reason = "the kernel clamps what it reads to the input and checks what it writes")]
         unsafe {
@@ -214,6 +222,7 @@ impl Sum {
                 output.clone().into_array_arg(),
                 self.channels as u32,
                 self.outputs as u32,
+                self.channels.div_ceil(parts) as u32,
                 rows.launch(),
                 columns.launch(),
                 self.kernel as u32,

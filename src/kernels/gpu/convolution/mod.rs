@@ -1,12 +1,16 @@
 //! Convolutions on a GPU.
 //!
 //! A convolution and its adjoint are the same sum, read at other places: a [`gather`]. The weight's
-//! gradient is a [`correlate`].
+//! gradient is a [`correlate`]. A GPU with fast workgroup memory computes both by tiles ([`implicit`]), and 3×3 convolutions of
+//! many channels by Winograd's algorithm ([`winograd`]).
 
 mod axis;
 mod correlate;
 mod gather;
+mod implicit;
 mod layout;
+mod tile;
+mod winograd;
 
 use burn::tensor::TensorMetadata;
 use burn_cubecl::kernel::into_contiguous;
@@ -14,13 +18,18 @@ use burn_cubecl::tensor::CubeTensor;
 use burn_cubecl::{CubeRuntime, cubecl};
 use cubecl::prelude::*;
 
-pub use self::correlate::convolve_weight_grad;
-
 use self::axis::Axis;
 use self::gather::Sum;
 use self::layout::{folded, packed};
-use super::empty;
+use super::{by_tiles, empty};
 use crate::kernels::{Border, Geometry};
+
+/// Fewest output channels for which tiles pay, unless pixels are fewer than [`FEW`].
+const TILED: usize = 8;
+const FEW: usize = 1 << 13;
+
+/// Channels of a part where a sum of few outputs is split.
+const FEW_CHANNELS: usize = 8;
 
 /// Channels of a vector.
 const WIDTH: usize = 4;
@@ -46,14 +55,17 @@ pub fn convolve<R: CubeRuntime>(
 ) -> CubeTensor<R> {
     let [batch, channels, height, width] = input.shape().dims();
     let [outputs, ..] = weight.shape().dims::<4>();
+    let tiles = by_tiles(&input);
+    if tiles && winograd::suits(geometry, channels, outputs) {
+        return winograd::convolve(input, weight, bias, geometry.padding, geometry.border, false);
+    }
     let taps = geometry.kernel * geometry.kernel;
     let filters = packed(weight, [taps, channels, outputs], [1, taps, channels * taps]);
     let axes = [height, width].map(|side| Axis::forward(geometry, side));
     let input = into_contiguous(input);
-    let output = empty(&input, [batch, outputs, axes[0].output as usize, axes[1].output as usize]);
     let sum = Sum { batch, channels, outputs, kernel: geometry.kernel, border: geometry.border };
-    sum.launch(&input, &filters, bias.map(into_contiguous).as_ref(), &output, axes);
-    output
+    let (size, bias) = (axes.map(|axis| axis.output as usize), bias.map(into_contiguous));
+    sum.compute(&input, &filters, bias.as_ref(), size, |_, _| axes, 1, tiles)
 }
 
 /// See [`crate::kernels::Kernels::convolve_input_grad`]; a reflecting one has no bias.
@@ -66,22 +78,75 @@ pub fn convolve_input_grad<R: CubeRuntime>(
 ) -> CubeTensor<R> {
     let [batch, channels, height, width] = output_grad.shape().dims();
     let [_, outputs, ..] = weight.shape().dims::<4>();
-    let taps = geometry.kernel * geometry.kernel;
-    let filters = packed(weight, [taps, channels, outputs], [1, outputs * taps, taps]);
     let reflect = geometry.border == Border::Reflect;
     // With reflection first the gradient of the padded picture, then its margin folded back.
     let (margin, padding) = if reflect { (geometry.padding, 0) } else { (0, geometry.padding) };
-    let size = input_size.map(|side| side + 2 * margin);
-    let output_grad = into_contiguous(output_grad);
-    let output = empty(&output_grad, [batch, outputs, size[0], size[1]]);
-    let sum = Sum { batch, channels, outputs, kernel: geometry.kernel, border: Border::Zero };
+    let tiles = by_tiles(&output_grad);
     let bias = bias.map(into_contiguous);
-    for down in 0..geometry.stride {
-        for across in 0..geometry.stride {
-            let rows = Axis::adjoint(geometry, height, size[0], padding, down);
-            let columns = Axis::adjoint(geometry, width, size[1], padding, across);
-            sum.launch(&output_grad, &filters, bias.as_ref(), &output, [rows, columns]);
-        }
-    }
+    let output = if tiles && winograd::suits(geometry, channels, outputs) {
+        winograd::convolve(output_grad, weight, bias, 2 - padding, Border::Zero, true)
+    } else {
+        let taps = geometry.kernel * geometry.kernel;
+        let filters = packed(weight, [taps, channels, outputs], [1, outputs * taps, taps]);
+        let size = input_size.map(|side| side + 2 * margin);
+        let output_grad = into_contiguous(output_grad);
+        let sum = Sum { batch, channels, outputs, kernel: geometry.kernel, border: Border::Zero };
+        let axes = |down: usize, across: usize| {
+            [
+                Axis::adjoint(geometry, height, size[0], padding, down),
+                Axis::adjoint(geometry, width, size[1], padding, across),
+            ]
+        };
+        sum.compute(&output_grad, &filters, bias.as_ref(), size, axes, geometry.stride, tiles)
+    };
     if reflect { folded(output, input_size, geometry.padding) } else { output }
+}
+
+/// See [`crate::kernels::Kernels::convolve_weight_grad`].
+pub fn convolve_weight_grad<R: CubeRuntime>(
+    input: CubeTensor<R>,
+    output_grad: CubeTensor<R>,
+    geometry: Geometry,
+) -> CubeTensor<R> {
+    let [_, channels, ..] = input.shape().dims::<4>();
+    let [_, outputs, ..] = output_grad.shape().dims::<4>();
+    if !by_tiles(&input) {
+        correlate::convolve_weight_grad(input, output_grad, geometry, correlate::FEW_UNITS)
+    } else if winograd::suits(geometry, channels, outputs) {
+        winograd::weight_grad(input, output_grad, geometry)
+    } else if outputs >= TILED {
+        implicit::weight_grad(input, output_grad, geometry)
+    } else {
+        correlate::convolve_weight_grad(input, output_grad, geometry, correlate::MANY_UNITS)
+    }
+}
+
+impl Sum {
+    /// The sum for outputs of `size`, which fall into `phases` × `phases` grids, each with its axes.
+    #[allow(clippy::too_many_arguments, reason = "three tensors, their sizes, and which way to go")]
+    fn compute<R: CubeRuntime>(
+        self,
+        input: &CubeTensor<R>,
+        filters: &CubeTensor<R>,
+        bias: Option<&CubeTensor<R>>,
+        size: [usize; 2],
+        axes: impl Fn(usize, usize) -> [Axis; 2],
+        phases: usize,
+        tiles: bool,
+    ) -> CubeTensor<R> {
+        let pixels = size[0] * size[1] * self.batch;
+        if tiles && (self.outputs >= TILED || pixels < FEW) {
+            return self.by_tiles(input, filters, bias, size, axes(0, 0), phases);
+        }
+        // A GPU has more units than there are pixels: channels are dealt out, too.
+        let most = if tiles { FEW_CHANNELS } else { self.channels };
+        let parts = self.channels.div_ceil(self.channels.min(most));
+        let shape = [self.batch, self.outputs, size[0], size[1]];
+        let output = empty(input, [parts, shape.iter().product()]);
+        let bias_now = bias.filter(|_| parts == 1);
+        for (down, across) in (0..phases).flat_map(|down| (0..phases).map(move |across| (down, across))) {
+            self.launch(input, filters, bias_now, &output, axes(down, across), parts);
+        }
+        implicit::summed(output, parts, bias.filter(|_| parts > 1), shape)
+    }
 }
