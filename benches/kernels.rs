@@ -13,7 +13,7 @@ use std::time::Instant;
 use burn::backend::Flex;
 use burn::tensor::ops::FloatTensor;
 use burn::tensor::{Distribution, Tensor};
-use cyclegan::kernels::{AdamStep, Geometry, Kernels, adam, conv_transpose2d, conv2d, instance_norm};
+use cyclegan::kernels::{AdamStep, Geometry, Kernels, Learned, adam, conv_transpose2d, conv2d, instance_norm};
 use serde_json::json;
 
 /// A convolution; a transposed one is named by the convolution that it is the adjoint of.
@@ -181,19 +181,21 @@ fn moving<B: Kernels>() -> Vec<Line> {
         let shape = [1, channels, side, side];
         let bytes = 4 * channels * side * side;
         let (planes, grad) = (random::<B>(shape), random::<B>(shape));
-        let forward = best_on::<B>(|| drop(black_box(instance_norm(planes.clone(), 0.0))));
+        let forward = best_on::<B>(|| drop(black_box(instance_norm(planes.clone(), None, 0.0))));
         let [planes, grad] = [planes, grad].map(primitive::<B>);
-        let backward = best_on::<B>(|| drop(black_box(B::instance_norm_grad(planes.clone(), grad.clone(), 0.0))));
+        let (_, moments) = B::instance_norm(planes.clone(), None, 0.0);
+        let run = || B::instance_norm_grad(planes.clone(), moments.clone(), grad.clone(), 0.0);
+        let backward = best_on::<B>(|| drop(black_box(run())));
         found.push(Line { name, count: 1, pass: "forward", work: 2 * bytes, seconds: forward });
         found.push(Line { name, count: 1, pass: "input grad", work: 3 * bytes, seconds: backward });
     }
     let count = 256 * 256 * 9 * 18;
     let vector = || Tensor::<B, 1>::random([count], Distribution::Uniform(0.1, 1.0), &Default::default());
-    let (grad, mut state) = (vector(), Some((vector(), [vector(), vector()])));
+    let (grad, mut state) = (vector(), vec![Learned { parameter: vector(), moments: [vector(), vector()] }]);
     let step = AdamStep { rate: 2e-4, betas: [0.5, 0.999], epsilon: 1e-8, time: 10 };
     let seconds = best_on::<B>(|| {
         // The parameter and its moments are given away and come back, as in a training.
-        state = state.take().map(|(parameter, moments)| adam(parameter, grad.clone(), moments, step));
+        state = adam(state.drain(..).map(|learned| (learned, grad.clone())).collect(), step);
     });
     found.push(Line { name: "Adam, a generator's blocks", count: 1, pass: "forward", work: 28 * count, seconds });
     found

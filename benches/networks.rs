@@ -7,6 +7,8 @@
 //! - `forward WEIGHTS INPUT SIDE OUTPUT`: one generator on one image; files of f32, planes R, G, B
 //! - `step A B SIDE`: the official training, one pair of images
 //! - `memory A B SIDE`: two such steps, and the memory they took (on flex)
+//! - `share SIDE NGF BLOCKS STEPS`: a step of a small training over six forward passes, by processor time: on a software
+//!   graphics card it counts what the card does, too
 //!
 //! `forward` and `step` warm up, say so in a line of JSON, and then make one timed run a line on
 //! standard input: contenders take turns, so that a machine's moods meet them all.
@@ -65,6 +67,7 @@ fn run<B: Kernels>(arguments: &[&str], device: &str) -> Result<()> {
         ["forward", weights, input, side, output] => forward::<B>(weights, input, side.parse()?, output, device),
         ["step", a, b, side] => step::<B>(a, b, side.parse()?, device),
         ["memory", a, b, side] => memory(a, b, side.parse()?),
+        ["share", side, ngf, blocks, steps] => share::<B>(side.parse()?, ngf.parse()?, blocks.parse()?, steps.parse()?),
         _ => bail!("unknown command {arguments:?}: see the top of benches/networks.rs"),
     }
 }
@@ -143,6 +146,45 @@ fn memory(a: &str, b: &str, side: usize) -> Result<()> {
     let first = peak()?;
     one_step(&mut trainer, &a, &b)?;
     println!("{}", json!({ "first": first, "peak": peak()?, "live": live(&trainer.config) }));
+    Ok(())
+}
+
+/// Seconds of processor time that this process has had, over all threads.
+fn processor_time() -> Result<f64> {
+    let stat = std::fs::read_to_string("/proc/self/stat")?;
+    // Behind the name, which is in parentheses: user and system time are the 12th and the 13th field, in ticks.
+    let (_, fields) = stat.rsplit_once(')').context("the kernel tells no times")?;
+    let ticks: u64 = fields.split_whitespace().skip(11).take(2).filter_map(|field| field.parse::<u64>().ok()).sum();
+    Ok(ticks as f64 / 100.0)
+}
+
+/// `steps` rounds of six forward passes of one image and one step; a table by round, the medians last.
+fn share<B: Kernels>(side: usize, ngf: u32, n_blocks: u32, steps: usize) -> Result<()> {
+    let config = TrainConfig { ngf, ndf: ngf, n_blocks, ..official(side) };
+    let device = Default::default();
+    let image = || Tensor::<B, 4>::random([1, 3, side, side], Distribution::Uniform(-1.0, 1.0), &device);
+    let (a, b) = (image(), image());
+    let mut trainer = Trainer::<Autodiff<B>>::new(config, &device);
+    let mut rounds = Vec::new();
+    for round in 0..=steps {
+        let start = processor_time()?;
+        let generators = trainer.frozen_generators();
+        (0..6).for_each(|_| drop(generators.ab.forward(a.clone()).into_data()));
+        let between = processor_time()?;
+        one_step(&mut trainer, &a, &b)?;
+        let (forwards, step) = (between - start, processor_time()? - between);
+        // The first one compiles kernels.
+        if round > 0 {
+            println!("six forwards {forwards:.2} s, step {step:.2} s: {:.2}", step / forwards);
+            rounds.push([forwards, step, step / forwards]);
+        }
+    }
+    let middle = |which: usize| {
+        let mut values: Vec<f64> = rounds.iter().map(|round| round[which]).collect();
+        values.sort_by(f64::total_cmp);
+        values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
+    };
+    println!("six forwards {:.2} s, step {:.2} s: {:.2}", middle(0), middle(1), middle(2));
     Ok(())
 }
 

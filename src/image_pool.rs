@@ -44,7 +44,9 @@ impl<B: Backend> ImagePool<B> {
                 fake
             }
         });
-        Tensor::cat(chosen.collect(), 0)
+        let mut chosen: Vec<_> = chosen.collect();
+        // A join of one would be a copy.
+        if chosen.len() == 1 { chosen.remove(0) } else { Tensor::cat(chosen, 0) }
     }
 
     /// The images held, oldest slot first, for a checkpoint.

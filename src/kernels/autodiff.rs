@@ -6,18 +6,10 @@ use burn::backend::autodiff::checkpoint::base::Checkpointer;
 use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
 use burn::backend::autodiff::grads::Gradients;
 use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
-use burn::tensor::Tensor;
 use burn::tensor::TensorMetadata;
 use burn::tensor::ops::FloatTensor;
 
-use super::{Geometry, Kernels, Precision, float, portable, primitive};
-
-/// Sum over everything but the channels: the gradient of a bias.
-fn channel_sum<B: Kernels>(grad: FloatTensor<B>) -> FloatTensor<B> {
-    let grad: Tensor<B, 4> = float(grad);
-    let [batch, channels, height, width] = grad.dims();
-    primitive(grad.reshape([batch, channels, height * width]).sum_dim(2).sum_dim(0).reshape([channels]))
-}
+use super::{Activation, Geometry, Goal, Kernels, Precision, portable};
 
 /// Both directions of a convolution share one record of what backward needs.
 #[derive(Debug, Clone)]
@@ -49,7 +41,7 @@ fn register<B: Kernels, const N: usize>(
     let mut parents = ops.parents.into_iter();
     let [to_input, to_weight, to_bias] = [(); 3].map(|()| parents.next().flatten());
     if let Some(node) = to_bias {
-        grads.register::<B>(node.id, channel_sum::<B>(grad.clone()));
+        grads.register::<B>(node.id, B::bias_grad(grad.clone()));
     }
     if let Some(node) = to_input {
         grads.register::<B>(node.id, input_grad(grad.clone(), weight.clone(), &state));
@@ -110,19 +102,78 @@ impl<B: Kernels> Backward<B, 2> for Depthwise {
     }
 }
 
+/// Its second parent, where there is one, is what was skipped.
 #[derive(Debug)]
 struct InstanceNorm;
 
-impl<B: Kernels> Backward<B, 1> for InstanceNorm {
-    type State = (NodeId, f32);
+/// What the backward pass of an instance norm needs.
+#[derive(Debug, Clone)]
+struct NormState<B: Kernels> {
+    input: NodeId,
+    moments: Option<FloatTensor<B>>,
+    slope: f32,
+}
+
+macro_rules! backward_of_norms {
+    ($parents:literal) => {
+        impl<B: Kernels> Backward<B, $parents> for InstanceNorm {
+            type State = NormState<B>;
+
+            fn backward(
+                self,
+                ops: Ops<NormState<B>, $parents>,
+                grads: &mut Gradients,
+                checkpointer: &mut Checkpointer,
+            ) {
+                let grad = grads.consume::<B>(&ops.node);
+                let NormState { input, moments, slope } = ops.state;
+                let input = checkpointer.retrieve_node_output(input);
+                let mut parents = ops.parents.into_iter();
+                let [to_input, to_skipped] = [(); 2].map(|()| parents.next().flatten());
+                if let Some(node) = to_skipped {
+                    grads.register::<B>(node.id, grad.clone());
+                }
+                if let Some(node) = to_input {
+                    grads.register::<B>(node.id, B::instance_norm_grad(input, moments, grad, slope));
+                }
+            }
+        }
+    };
+}
+backward_of_norms!(1);
+backward_of_norms!(2);
+
+#[derive(Debug)]
+struct Activate;
+
+impl<B: Kernels> Backward<B, 1> for Activate {
+    /// The output.
+    type State = (FloatTensor<B>, Activation);
+
+    fn backward(self, ops: Ops<Self::State, 1>, grads: &mut Gradients, _checkpointer: &mut Checkpointer) {
+        let grad = grads.consume::<B>(&ops.node);
+        let (output, activation) = ops.state;
+        let [node] = ops.parents;
+        if let Some(node) = node {
+            grads.register::<B>(node.id, B::activate_grad(output, grad, activation));
+        }
+    }
+}
+
+#[derive(Debug)]
+struct Distance;
+
+impl<B: Kernels> Backward<B, 1> for Distance {
+    /// The values, and the goal and the weight.
+    type State = (NodeId, Goal<FloatTensor<B>>, f32);
 
     fn backward(self, ops: Ops<Self::State, 1>, grads: &mut Gradients, checkpointer: &mut Checkpointer) {
         let grad = grads.consume::<B>(&ops.node);
-        let (input, slope) = ops.state;
-        let input = checkpointer.retrieve_node_output(input);
+        let (values, goal, weight) = ops.state;
+        let values = checkpointer.retrieve_node_output(values);
         let [node] = ops.parents;
         if let Some(node) = node {
-            grads.register::<B>(node.id, B::instance_norm_grad(input, grad, slope));
+            grads.register::<B>(node.id, B::distance_grad(values, goal, weight, grad));
         }
     }
 }
@@ -146,6 +197,10 @@ macro_rules! record {
 }
 
 impl<B: Kernels, C: CheckpointStrategy> Kernels for Autodiff<B, C> {
+    fn multiplies_in(precision: Precision, device: &Self::Device) -> bool {
+        B::multiplies_in(precision, device)
+    }
+
     fn convolve(
         input: FloatTensor<Self>,
         weight: FloatTensor<Self>,
@@ -189,22 +244,51 @@ impl<B: Kernels, C: CheckpointStrategy> Kernels for Autodiff<B, C> {
         record!(Depthwise, [input, weight], geometry, size, output)
     }
 
-    fn instance_norm(input: FloatTensor<Self>, slope: f32) -> FloatTensor<Self> {
-        match InstanceNorm.prepare::<C>([input.node.clone()]).compute_bound().stateful() {
+    fn instance_norm(
+        input: FloatTensor<Self>,
+        skipped: Option<FloatTensor<Self>>,
+        slope: f32,
+    ) -> (FloatTensor<Self>, Option<FloatTensor<Self>>) {
+        macro_rules! recorded {
+            ([$($parent:ident),+], $skipped:expr) => {
+                match InstanceNorm.prepare::<C>([$($parent.node.clone()),+]).compute_bound().stateful() {
+                    OpsKind::Tracked(mut prep) => {
+                        let checkpoint = prep.checkpoint(&input);
+                        let (output, moments) = B::instance_norm(input.primitive, $skipped, slope);
+                        prep.finish(NormState { input: checkpoint, moments, slope }, output)
+                    }
+                    OpsKind::UnTracked(prep) => prep.finish(B::instance_norm(input.primitive, $skipped, slope).0),
+                }
+            };
+        }
+        let output = match skipped {
+            Some(skipped) => recorded!([input, skipped], Some(skipped.primitive)),
+            None => recorded!([input], None),
+        };
+        (output, None)
+    }
+
+    fn activate(input: FloatTensor<Self>, activation: Activation) -> FloatTensor<Self> {
+        let output = B::activate(input.primitive, activation);
+        match Activate.prepare::<C>([input.node]).compute_bound().stateful() {
+            OpsKind::Tracked(prep) => prep.finish((output.clone(), activation), output),
+            OpsKind::UnTracked(prep) => prep.finish(output),
+        }
+    }
+
+    fn distance(values: FloatTensor<Self>, goal: Goal<FloatTensor<Self>>, weight: f32) -> FloatTensor<Self> {
+        let goal = goal.map(|planes| planes.primitive);
+        match Distance.prepare::<C>([values.node.clone()]).compute_bound().stateful() {
             OpsKind::Tracked(mut prep) => {
-                let state = (prep.checkpoint(&input), slope);
-                prep.finish(state, B::instance_norm(input.primitive, slope))
+                let state = (prep.checkpoint(&values), goal.clone(), weight);
+                prep.finish(state, B::distance(values.primitive, goal, weight))
             }
-            OpsKind::UnTracked(prep) => prep.finish(B::instance_norm(input.primitive, slope)),
+            OpsKind::UnTracked(prep) => prep.finish(B::distance(values.primitive, goal, weight)),
         }
     }
 
     // Second derivatives would need these recorded too. Nothing asks for them: the gradient penalty does without
     // (see `loss/penalty.rs`).
-    fn multiplies_in(precision: Precision, device: &Self::Device) -> bool {
-        B::multiplies_in(precision, device)
-    }
-
     fn convolve_weight_grad(
         _input: FloatTensor<Self>,
         _output_grad: FloatTensor<Self>,
@@ -216,10 +300,28 @@ impl<B: Kernels, C: CheckpointStrategy> Kernels for Autodiff<B, C> {
 
     fn instance_norm_grad(
         _input: FloatTensor<Self>,
+        _moments: Option<FloatTensor<Self>>,
         _output_grad: FloatTensor<Self>,
         _slope: f32,
     ) -> FloatTensor<Self> {
         panic!("the gradient of an instance norm cannot be differentiated again")
+    }
+
+    fn activate_grad(
+        _output: FloatTensor<Self>,
+        _output_grad: FloatTensor<Self>,
+        _activation: Activation,
+    ) -> FloatTensor<Self> {
+        panic!("the gradient of an activation cannot be differentiated again")
+    }
+
+    fn distance_grad(
+        _values: FloatTensor<Self>,
+        _goal: Goal<FloatTensor<Self>>,
+        _weight: f32,
+        _distance_grad: FloatTensor<Self>,
+    ) -> FloatTensor<Self> {
+        panic!("the gradient of a distance cannot be differentiated again")
     }
 }
 

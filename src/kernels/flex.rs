@@ -3,11 +3,11 @@
 use std::borrow::Cow;
 
 use burn::backend::Flex;
-use burn::tensor::ops::FloatTensor;
+use burn::tensor::ops::{FloatTensor, FloatTensorOps};
 use burn::tensor::{DType, TensorData, TensorMetadata};
 use burn_flex::FlexTensor;
 
-use super::{AdamStep, Geometry, Kernels, cpu, portable};
+use super::{AdamStep, Geometry, Kernels, Learned, cpu, portable};
 
 /// The values in row-major order, copied only when the tensor is a strided view.
 fn values(tensor: &FlexTensor) -> Cow<'_, [f32]> {
@@ -81,23 +81,38 @@ impl Kernels for Flex {
         tensor(cpu::conv2d_weight_grad(&values(&input), &values(&output_grad), layer), weight.shape().dims())
     }
 
-    fn instance_norm(input: FloatTensor<Self>, slope: f32) -> FloatTensor<Self> {
+    fn instance_norm(
+        input: FloatTensor<Self>,
+        skipped: Option<FloatTensor<Self>>,
+        slope: f32,
+    ) -> (FloatTensor<Self>, Option<FloatTensor<Self>>) {
         if !single(&input) {
-            return portable::instance_norm::<Self>(input, slope);
+            return (portable::instance_norm::<Self>(input, skipped, slope), None);
         }
         let dims: [usize; 4] = input.shape().dims();
         let pixels = dims[2] * dims[3];
-        if input.is_unique() {
+        let output = if input.is_unique() {
             let mut planes = whole(input);
             cpu::instance_norm(planes.storage_mut(), None, pixels, slope);
-            return planes;
-        }
-        let mut planes = vec![0.0; input.shape().num_elements()];
-        cpu::instance_norm(&mut planes, Some(&values(&input)), pixels, slope);
-        tensor(planes, dims)
+            planes
+        } else {
+            let mut planes = vec![0.0; input.shape().num_elements()];
+            cpu::instance_norm(&mut planes, Some(&values(&input)), pixels, slope);
+            tensor(planes, dims)
+        };
+        let sum = match skipped {
+            Some(skipped) => Self::float_add(skipped, output),
+            None => output,
+        };
+        (sum, None)
     }
 
-    fn instance_norm_grad(input: FloatTensor<Self>, output_grad: FloatTensor<Self>, slope: f32) -> FloatTensor<Self> {
+    fn instance_norm_grad(
+        input: FloatTensor<Self>,
+        _moments: Option<FloatTensor<Self>>,
+        output_grad: FloatTensor<Self>,
+        slope: f32,
+    ) -> FloatTensor<Self> {
         if !single(&input) {
             return portable::instance_norm_grad::<Self>(input, output_grad, slope);
         }
@@ -106,19 +121,20 @@ impl Kernels for Flex {
     }
 
     fn adam(
-        parameter: FloatTensor<Self>,
-        grad: FloatTensor<Self>,
-        moments: [FloatTensor<Self>; 2],
+        all: Vec<(Learned<FloatTensor<Self>>, FloatTensor<Self>)>,
         step: AdamStep,
-    ) -> (FloatTensor<Self>, [FloatTensor<Self>; 2]) {
-        if !single(&parameter) {
-            return portable::adam::<Self>(parameter, grad, moments, step);
+    ) -> Vec<Learned<FloatTensor<Self>>> {
+        if !all.iter().all(|(_, grad)| single(grad)) {
+            return portable::adam::<Self>(all, step);
         }
-        // In place where nobody else holds the tensor, which is so in a training step.
-        let [mut first, mut second] = moments.map(whole);
-        let mut parameter = whole(parameter);
-        cpu::adam(parameter.storage_mut(), &values(&grad), first.storage_mut(), second.storage_mut(), step);
-        (parameter, [first, second])
+        let stepped = all.into_iter().map(|(Learned { parameter, moments }, grad)| {
+            // In place where nobody else holds the tensor, which is so with the moments.
+            let [mut first, mut second] = moments.map(whole);
+            let mut parameter = whole(parameter);
+            cpu::adam(parameter.storage_mut(), &values(&grad), first.storage_mut(), second.storage_mut(), step);
+            Learned { parameter, moments: [first, second] }
+        });
+        stepped.collect()
     }
 }
 

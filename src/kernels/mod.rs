@@ -110,6 +110,49 @@ impl AdamStep {
     }
 }
 
+/// A parameter and what Adam remembers of it.
+#[derive(Clone, Debug)]
+pub struct Learned<T> {
+    /// The parameter.
+    pub parameter: T,
+    /// The first and the second moment of its gradient.
+    pub moments: [T; 2],
+}
+
+impl<T> Learned<T> {
+    fn map<U>(self, change: impl Fn(T) -> U) -> Learned<U> {
+        Learned { parameter: change(self.parameter), moments: self.moments.map(change) }
+    }
+}
+
+/// What follows a convolution that has no norm.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Activation {
+    /// `v` where `v > 0`, else `slope · v`; a slope of 0 is ReLU, and none is below.
+    LeakyRelu(f32),
+    /// Hyperbolic tangent.
+    Tanh,
+}
+
+/// What an output is to come near to, and the distance from it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Goal<T> {
+    /// Other planes: the absolute difference.
+    Planes(T),
+    /// One number for the first half of the values and one for the others: the squared difference.
+    Numbers([f32; 2]),
+}
+
+impl<T> Goal<T> {
+    /// The same goal with other planes.
+    fn map<U>(self, change: impl FnOnce(T) -> U) -> Goal<U> {
+        match self {
+            Self::Planes(planes) => Goal::Planes(change(planes)),
+            Self::Numbers(numbers) => Goal::Numbers(numbers),
+        }
+    }
+}
+
 /// A Burn backend with the operations of this model. Tensors are NCHW, contiguous or not.
 pub trait Kernels: Backend {
     /// Whether a device's convolutions can be computed in a precision.
@@ -163,6 +206,14 @@ pub trait Kernels: Backend {
         portable::conv2d_weight_grad::<Self>(input, output_grad, weight, geometry)
     }
 
+    /// The gradient of a convolution's bias: the sum over everything but the channels. Floor: 4 bytes read a value.
+    ///
+    /// # Shapes
+    /// - output_grad: `[N, C, H, W]`; output: `[C]`
+    fn bias_grad(output_grad: FloatTensor<Self>) -> FloatTensor<Self> {
+        portable::bias_grad::<Self>(output_grad)
+    }
+
     /// A convolution of stride 1 of each channel for itself. Floor: `2·N·C·H·W·k²` operations, the input and the output
     /// once, 4 bytes a value; the default reads and writes about 3·k² as much, beside a 1×1 convolution of
     /// `2·N·C²·H·W` operations that follows it in a separable block.
@@ -180,33 +231,95 @@ pub trait Kernels: Backend {
 
     /// Instance normalisation (Ulyanov et al. 2016, <https://arxiv.org/abs/1607.08022>) of every
     /// plane with its own mean and biased variance, then leaky ReLU: `v` where `v > 0`, else
-    /// `slope · v`. A slope of 1 is no activation, 0 is ReLU. Floor: 4 bytes read and 4 written a value where a
-    /// plane stays in the cache between its two passes, else 8 and 4; about 6 operations.
+    /// `slope · v`; then the sum with what was `skipped` around it. A slope of 1 is no activation, 0 is ReLU. Beside
+    /// the output, what the backend wants to see again in [`Kernels::instance_norm_grad`]. Floor: 4 bytes read (8 with
+    /// a sum) and 4 written a value where a plane stays in the cache between its two passes, else 4 more; about 6
+    /// operations.
+    ///
+    /// # Shapes
+    /// - input, skipped and output: `[N, C, H, W]`
+    fn instance_norm(
+        input: FloatTensor<Self>,
+        skipped: Option<FloatTensor<Self>>,
+        slope: f32,
+    ) -> (FloatTensor<Self>, Option<FloatTensor<Self>>) {
+        (portable::instance_norm::<Self>(input, skipped, slope), None)
+    }
+
+    /// The gradient of [`Kernels::instance_norm`]'s input, from that input, the moments that came of it and the output's
+    /// gradient, which is also that of what was skipped. Floor: 8 bytes read (16 where a plane is not kept in the cache)
+    /// and 4 written a value; about 12 operations.
+    fn instance_norm_grad(
+        input: FloatTensor<Self>,
+        moments: Option<FloatTensor<Self>>,
+        output_grad: FloatTensor<Self>,
+        slope: f32,
+    ) -> FloatTensor<Self> {
+        let _ = moments;
+        portable::instance_norm_grad::<Self>(input, output_grad, slope)
+    }
+
+    /// An [`Activation`]. Floor: 4 bytes read and 4 written a value; 2 operations, for a hyperbolic tangent about 10.
     ///
     /// # Shapes
     /// - input and output: `[N, C, H, W]`
-    fn instance_norm(input: FloatTensor<Self>, slope: f32) -> FloatTensor<Self> {
-        portable::instance_norm::<Self>(input, slope)
+    fn activate(input: FloatTensor<Self>, activation: Activation) -> FloatTensor<Self> {
+        portable::activate::<Self>(input, activation)
     }
 
-    /// One step of Adam (Kingma & Ba 2015, <https://arxiv.org/abs/1412.6980>, algorithm 1) on one
-    /// parameter: the new parameter and moments. Floor: 16 bytes read and 12 written a value; about 12 operations.
+    /// The gradient of [`Kernels::activate`]'s input, from its output and the output's gradient: `g` where the output is
+    /// over 0, else `slope · g`; of a hyperbolic tangent `g · (1 − output²)`. Floor: 8 bytes read and 4 written a value;
+    /// 3 operations.
+    fn activate_grad(
+        output: FloatTensor<Self>,
+        output_grad: FloatTensor<Self>,
+        activation: Activation,
+    ) -> FloatTensor<Self> {
+        portable::activate_grad::<Self>(output, output_grad, activation)
+    }
+
+    /// `weight` times the mean distance from a [`Goal`]. Floor: 8 bytes read a value, 4 where the goal is numbers; 3
+    /// operations.
     ///
     /// # Shapes
-    /// - all four `[count]`
-    fn adam(
-        parameter: FloatTensor<Self>,
-        grad: FloatTensor<Self>,
-        moments: [FloatTensor<Self>; 2],
-        step: AdamStep,
-    ) -> (FloatTensor<Self>, [FloatTensor<Self>; 2]) {
-        portable::adam::<Self>(parameter, grad, moments, step)
+    /// - values and goal: `[N, C, H, W]`; output: `[1]`
+    fn distance(values: FloatTensor<Self>, goal: Goal<FloatTensor<Self>>, weight: f32) -> FloatTensor<Self> {
+        portable::distance::<Self>(values, goal, weight)
     }
 
-    /// The gradient of [`Kernels::instance_norm`]'s input, from that input and the output's gradient. Floor: 8 bytes
-    /// read (16 where a plane is not kept in the cache) and 4 written a value; about 12 operations.
-    fn instance_norm_grad(input: FloatTensor<Self>, output_grad: FloatTensor<Self>, slope: f32) -> FloatTensor<Self> {
-        portable::instance_norm_grad::<Self>(input, output_grad, slope)
+    /// The gradient of [`Kernels::distance`] in the values, from that of the distance, `[1]`: with `n` values and `d` a
+    /// difference `weight/n · g · sign d`, or `2 · weight/n · g · d` where the goal is numbers. Floor: 8 bytes read and 4
+    /// written a value, 4 and 4 where the goal is numbers; 3 operations.
+    fn distance_grad(
+        values: FloatTensor<Self>,
+        goal: Goal<FloatTensor<Self>>,
+        weight: f32,
+        distance_grad: FloatTensor<Self>,
+    ) -> FloatTensor<Self> {
+        portable::distance_grad::<Self>(values, goal, weight, distance_grad)
+    }
+
+    /// The values of some tensors one after the other. Floor: 4 bytes read and 4 written a value.
+    ///
+    /// # Shapes
+    /// - each part `[count]`; output: `[sum of the counts]`
+    ///
+    /// # Panics
+    /// Without a part.
+    fn join(parts: Vec<FloatTensor<Self>>) -> FloatTensor<Self> {
+        portable::join::<Self>(parts)
+    }
+
+    /// One step of Adam (Kingma & Ba 2015, <https://arxiv.org/abs/1412.6980>, algorithm 1) on some
+    /// parameters with a gradient each. Floor: 16 bytes read and 12 written a value; about 12 operations.
+    ///
+    /// # Shapes
+    /// - all of one parameter `[count]`
+    fn adam(
+        all: Vec<(Learned<FloatTensor<Self>>, FloatTensor<Self>)>,
+        step: AdamStep,
+    ) -> Vec<Learned<FloatTensor<Self>>> {
+        portable::adam::<Self>(all, step)
     }
 }
 
@@ -264,17 +377,37 @@ pub fn depthwise_conv2d<B: Kernels>(
 }
 
 /// [`Kernels::instance_norm`] on tensors.
-pub fn instance_norm<B: Kernels>(input: Tensor<B, 4>, slope: f32) -> Tensor<B, 4> {
-    float(B::instance_norm(primitive(input), slope))
+pub fn instance_norm<B: Kernels>(input: Tensor<B, 4>, skipped: Option<Tensor<B, 4>>, slope: f32) -> Tensor<B, 4> {
+    let (output, _) = B::instance_norm(primitive(input), skipped.map(primitive), slope);
+    float(output)
+}
+
+/// [`Kernels::activate`] on tensors.
+pub fn activate<B: Kernels>(input: Tensor<B, 4>, activation: Activation) -> Tensor<B, 4> {
+    float(B::activate(primitive(input), activation))
+}
+
+/// [`Kernels::distance`] on tensors. The goal is a constant: no gradient goes there.
+pub fn distance<B: Kernels>(values: Tensor<B, 4>, goal: Goal<Tensor<B, 4>>, weight: f32) -> Tensor<B, 1> {
+    float(B::distance(primitive(values), goal.map(primitive), weight))
+}
+
+/// [`Kernels::join`] on tensors, along their first axis.
+pub fn join<B: Kernels, const D: usize>(mut parts: Vec<Tensor<B, D>>) -> Tensor<B, D> {
+    if parts.len() == 1 {
+        return parts.remove(0);
+    }
+    let mut shape = parts[0].dims();
+    shape[0] = parts.iter().map(|part| part.dims()[0]).sum();
+    let flat = |part: Tensor<B, D>| {
+        let count = part.shape().num_elements();
+        primitive::<B, 1>(part.reshape([count]))
+    };
+    float::<B, 1>(B::join(parts.into_iter().map(flat).collect())).reshape(shape)
 }
 
 /// [`Kernels::adam`] on tensors.
-pub fn adam<B: Kernels>(
-    parameter: Tensor<B, 1>,
-    grad: Tensor<B, 1>,
-    moments: [Tensor<B, 1>; 2],
-    step: AdamStep,
-) -> (Tensor<B, 1>, [Tensor<B, 1>; 2]) {
-    let (parameter, moments) = B::adam(primitive(parameter), primitive(grad), moments.map(primitive), step);
-    (float(parameter), moments.map(float))
+pub fn adam<B: Kernels>(all: Vec<(Learned<Tensor<B, 1>>, Tensor<B, 1>)>, step: AdamStep) -> Vec<Learned<Tensor<B, 1>>> {
+    let all = all.into_iter().map(|(learned, grad)| (learned.map(primitive), primitive(grad)));
+    B::adam(all.collect(), step).into_iter().map(|learned| learned.map(float)).collect()
 }

@@ -5,7 +5,7 @@ use burn::tensor::Tensor;
 use burn::tensor::backend::Backend;
 use burn::tensor::ops::{ConvOptions, ConvTransposeOptions, FloatTensor};
 
-use super::{AdamStep, Border, Geometry, NORM_EPSILON, float, primitive};
+use super::{Activation, AdamStep, Border, Geometry, Goal, Learned, NORM_EPSILON, float, primitive};
 
 fn options(geometry: Geometry) -> ConvOptions<2> {
     let padding = match geometry.border {
@@ -173,6 +173,13 @@ pub fn conv2d_weight_grad<B: Backend>(
     B::conv2d_weight_backward(padded::<B>(input, geometry), weight, output_grad, options(geometry))
 }
 
+/// [`Kernels::bias_grad`](super::Kernels::bias_grad).
+pub fn bias_grad<B: Backend>(output_grad: FloatTensor<B>) -> FloatTensor<B> {
+    let grad: Tensor<B, 4> = float(output_grad);
+    let [batch, channels, height, width] = grad.dims();
+    primitive(grad.reshape([batch, channels, height * width]).sum_dim(2).sum_dim(0).reshape([channels]))
+}
+
 /// The normalised input and 1/σ of every plane, `[N, C, 1, 1]`.
 pub fn normalised<B: Backend>(input: Tensor<B, 4>) -> (Tensor<B, 4>, Tensor<B, 4>) {
     let mean = plane_mean(input.clone());
@@ -189,14 +196,12 @@ pub fn plane_mean<B: Backend>(planes: Tensor<B, 4>) -> Tensor<B, 4> {
 }
 
 /// [`Kernels::instance_norm`](super::Kernels::instance_norm).
-pub fn instance_norm<B: Backend>(input: FloatTensor<B>, slope: f32) -> FloatTensor<B> {
+pub fn instance_norm<B: Backend>(input: FloatTensor<B>, skipped: Option<FloatTensor<B>>, slope: f32) -> FloatTensor<B> {
     let (unit, _) = normalised::<B>(float(input));
-    primitive(if slope == 1.0 {
-        unit
-    } else if slope == 0.0 {
-        burn::tensor::activation::relu(unit)
-    } else {
-        burn::tensor::activation::leaky_relu(unit, f64::from(slope))
+    let output = if slope == 1.0 { unit } else { activated(unit, Activation::LeakyRelu(slope)) };
+    primitive(match skipped {
+        Some(skipped) => float(skipped) + output,
+        None => output,
     })
 }
 
@@ -220,13 +225,93 @@ pub fn instance_norm_grad<B: Backend>(
     primitive((grad - mean - unit * along) * scale)
 }
 
+fn activated<B: Backend>(planes: Tensor<B, 4>, activation: Activation) -> Tensor<B, 4> {
+    match activation {
+        Activation::LeakyRelu(0.0) => burn::tensor::activation::relu(planes),
+        Activation::LeakyRelu(slope) => burn::tensor::activation::leaky_relu(planes, f64::from(slope)),
+        Activation::Tanh => planes.tanh(),
+    }
+}
+
+/// [`Kernels::activate`](super::Kernels::activate).
+pub fn activate<B: Backend>(input: FloatTensor<B>, activation: Activation) -> FloatTensor<B> {
+    primitive(activated::<B>(float(input), activation))
+}
+
+/// [`Kernels::activate_grad`](super::Kernels::activate_grad).
+pub fn activate_grad<B: Backend>(
+    output: FloatTensor<B>,
+    output_grad: FloatTensor<B>,
+    activation: Activation,
+) -> FloatTensor<B> {
+    let (output, grad) = (float::<B, 4>(output), float::<B, 4>(output_grad));
+    primitive(match activation {
+        Activation::LeakyRelu(slope) => {
+            let weaker = grad.clone() * slope;
+            grad.mask_where(output.lower_equal_elem(0.0), weaker)
+        }
+        Activation::Tanh => grad * (output.clone() * output).neg().add_scalar(1.0),
+    })
+}
+
+/// The differences of values from the numbers that each half of them is to be near to.
+fn differences<B: Backend>(values: Tensor<B, 4>, [first, second]: [f32; 2]) -> Tensor<B, 4> {
+    let [batch, ..] = values.dims();
+    if first == second {
+        return values - first;
+    }
+    let half = batch / 2;
+    let part = |start, count, number: f32| values.clone().narrow(0, start, count) - number;
+    Tensor::cat(vec![part(0, half, first), part(half, batch - half, second)], 0)
+}
+
+/// [`Kernels::distance`](super::Kernels::distance). Halves that differ are whole samples.
+pub fn distance<B: Backend>(values: FloatTensor<B>, goal: Goal<FloatTensor<B>>, weight: f32) -> FloatTensor<B> {
+    let values = float::<B, 4>(values);
+    let distances = match goal {
+        Goal::Planes(planes) => (values - float(planes)).abs(),
+        Goal::Numbers(numbers) => {
+            let distance = differences(values, numbers);
+            distance.clone() * distance
+        }
+    };
+    primitive(distances.mean() * weight)
+}
+
+/// [`Kernels::distance_grad`](super::Kernels::distance_grad).
+pub fn distance_grad<B: Backend>(
+    values: FloatTensor<B>,
+    goal: Goal<FloatTensor<B>>,
+    weight: f32,
+    distance_grad: FloatTensor<B>,
+) -> FloatTensor<B> {
+    let values = float::<B, 4>(values);
+    let share = f64::from(weight) / values.shape().num_elements() as f64;
+    let (slope, factor) = match goal {
+        Goal::Planes(planes) => ((values - float(planes)).sign(), share),
+        Goal::Numbers(numbers) => (differences(values, numbers), 2.0 * share),
+    };
+    primitive(slope * (float::<B, 1>(distance_grad) * factor).reshape([1, 1, 1, 1]))
+}
+
+/// [`Kernels::join`](super::Kernels::join).
+pub fn join<B: Backend>(parts: Vec<FloatTensor<B>>) -> FloatTensor<B> {
+    primitive(Tensor::cat(parts.into_iter().map(float::<B, 1>).collect(), 0))
+}
+
 /// [`Kernels::adam`](super::Kernels::adam).
 pub fn adam<B: Backend>(
-    parameter: FloatTensor<B>,
-    grad: FloatTensor<B>,
-    [first, second]: [FloatTensor<B>; 2],
+    all: Vec<(Learned<FloatTensor<B>>, FloatTensor<B>)>,
     step: AdamStep,
-) -> (FloatTensor<B>, [FloatTensor<B>; 2]) {
+) -> Vec<Learned<FloatTensor<B>>> {
+    all.into_iter().map(|(learned, grad)| adam_step::<B>(learned, grad, step)).collect()
+}
+
+fn adam_step<B: Backend>(
+    Learned { parameter, moments: [first, second] }: Learned<FloatTensor<B>>,
+    grad: FloatTensor<B>,
+    step: AdamStep,
+) -> Learned<FloatTensor<B>> {
     let (parameter, grad) = (float::<B, 1>(parameter), float::<B, 1>(grad));
     let [keep_first, keep_second] = step.betas;
     let [correct_first, correct_second] = step.corrections();
@@ -234,5 +319,5 @@ pub fn adam<B: Backend>(
     let second = float::<B, 1>(second) * keep_second + grad.clone() * grad * (1.0 - keep_second);
     let root = (second.clone() / correct_second).sqrt() + step.epsilon;
     let parameter = parameter - first.clone() / root * (step.rate / correct_first);
-    (primitive(parameter), [primitive(first), primitive(second)])
+    Learned { parameter: primitive(parameter), moments: [primitive(first), primitive(second)] }
 }

@@ -3,9 +3,9 @@
 use burn::tensor::Tensor;
 use burn::tensor::backend::{AutodiffBackend, Backend};
 
-use super::{between, diff_augment, discriminator, generator, gradient_penalty, shares};
+use super::{between, diff_augment, discriminator, discriminator_of_both, generator, gradient_penalty, shares};
 use crate::config::{GanMode, TrainConfig};
-use crate::kernels::Kernels;
+use crate::kernels::{self, Kernels};
 use crate::model::PatchDiscriminator;
 
 /// The adversarial side of one pass of a training.
@@ -58,14 +58,14 @@ impl Adversary {
         let batch = real.dims()[0];
         let real = self.seen(real, &format!("diff_augment_{name}_real"));
         let fake = self.seen(fake, &format!("diff_augment_{name}_fake"));
-        let [of_real, of_fake] = if real.dims() == fake.dims() {
+        let error = if real.dims() == fake.dims() {
             // Both in one pass: instance norm keeps the samples apart.
-            let map = judge.forward(Tensor::from_inner(Tensor::cat(vec![real.clone(), fake.clone()], 0)));
-            [0, batch].map(|start| map.clone().narrow(0, start, batch))
+            let both = kernels::join(vec![real.clone(), fake.clone()]);
+            discriminator_of_both(self.mode, judge.forward(Tensor::from_inner(both)))
         } else {
-            [&real, &fake].map(|pictures| judge.forward(Tensor::from_inner(pictures.clone())))
+            let [of_real, of_fake] = [&real, &fake].map(|pictures| judge.forward(Tensor::from_inner(pictures.clone())));
+            discriminator(self.mode, of_real, of_fake)
         };
-        let error = discriminator(self.mode, of_real, of_fake);
         if self.mode != GanMode::Wgangp || self.lambda_gp == 0.0 {
             return error;
         }

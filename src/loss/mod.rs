@@ -11,9 +11,9 @@ mod penalty;
 
 use burn::tensor::Tensor;
 use burn::tensor::activation::{log_sigmoid, relu};
-use burn::tensor::backend::Backend;
 
 use crate::config::GanMode;
+use crate::kernels::{self, Goal, Kernels};
 
 pub use adversary::Adversary;
 pub use penalty::{between, gradient_penalty, shares};
@@ -22,9 +22,9 @@ pub use penalty::{between, gradient_penalty, shares};
 ///
 /// # Shapes
 /// - of_fake: the discriminator's map of generated pictures, `[N, 1, H', W']`; output: `[1]`
-pub fn generator<B: Backend>(mode: GanMode, of_fake: Tensor<B, 4>) -> Tensor<B, 1> {
+pub fn generator<B: Kernels>(mode: GanMode, of_fake: Tensor<B, 4>) -> Tensor<B, 1> {
     match mode {
-        GanMode::Lsgan => squared_distance(of_fake, 1.0),
+        GanMode::Lsgan => kernels::distance(of_fake, Goal::Numbers([1.0; 2]), 1.0),
         GanMode::Vanilla => log_sigmoid(of_fake).mean().neg(),
         GanMode::Wgangp | GanMode::Hinge => of_fake.mean().neg(),
     }
@@ -41,9 +41,12 @@ pub fn generator<B: Backend>(mode: GanMode, of_fake: Tensor<B, 4>) -> Tensor<B, 
 ///
 /// # Shapes
 /// - of_real, of_fake: maps, `[N, 1, H', W']`; output: `[1]`
-pub fn discriminator<B: Backend>(mode: GanMode, of_real: Tensor<B, 4>, of_fake: Tensor<B, 4>) -> Tensor<B, 1> {
+pub fn discriminator<B: Kernels>(mode: GanMode, of_real: Tensor<B, 4>, of_fake: Tensor<B, 4>) -> Tensor<B, 1> {
     let [of_real, of_fake] = match mode {
-        GanMode::Lsgan => [squared_distance(of_real, 1.0), squared_distance(of_fake, 0.0)],
+        GanMode::Lsgan => {
+            let half = |map, number: f32| kernels::distance(map, Goal::Numbers([number; 2]), 0.5);
+            return half(of_real, 1.0) + half(of_fake, 0.0);
+        }
         // log σ is computed without overflow for logits of any size.
         GanMode::Vanilla => [log_sigmoid(of_real), log_sigmoid(of_fake.neg())].map(|log| log.mean().neg()),
         GanMode::Wgangp => [of_real.mean().neg(), of_fake.mean()],
@@ -52,15 +55,23 @@ pub fn discriminator<B: Backend>(mode: GanMode, of_real: Tensor<B, 4>, of_fake: 
     (of_real + of_fake) * 0.5
 }
 
-fn squared_distance<B: Backend>(map: Tensor<B, 4>, target: f32) -> Tensor<B, 1> {
-    let distance = map - target;
-    (distance.clone() * distance).mean()
-}
-
-/// Mean absolute difference, of cycle-consistency and identity losses.
+/// [`discriminator`] of one map for both.
 ///
 /// # Shapes
-/// - both `[N, C, H, W]`; output: `[1]`
-pub fn l1<B: Backend>(output: Tensor<B, 4>, target: Tensor<B, 4>) -> Tensor<B, 1> {
-    (output - target).abs().mean()
+/// - of_both: maps of as many real as generated pictures, real ones first, `[2N, 1, H', W']`; output: `[1]`
+pub fn discriminator_of_both<B: Kernels>(mode: GanMode, of_both: Tensor<B, 4>) -> Tensor<B, 1> {
+    if mode == GanMode::Lsgan {
+        return kernels::distance(of_both, Goal::Numbers([1.0, 0.0]), 1.0);
+    }
+    let batch = of_both.dims()[0] / 2;
+    let [of_real, of_fake] = [0, batch].map(|start| of_both.clone().narrow(0, start, batch));
+    discriminator(mode, of_real, of_fake)
+}
+
+/// `weight` times the mean absolute difference, of cycle-consistency and identity losses. The target is a constant.
+///
+/// # Shapes
+/// - output and target: `[N, C, H, W]`; the loss: `[1]`
+pub fn l1<B: Kernels>(output: Tensor<B, 4>, target: Tensor<B, 4>, weight: f32) -> Tensor<B, 1> {
+    kernels::distance(output, Goal::Planes(target), weight)
 }

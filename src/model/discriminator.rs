@@ -4,13 +4,12 @@
 use burn::config::Config;
 use burn::module::Module;
 use burn::tensor::Tensor;
-use burn::tensor::activation::leaky_relu;
 use burn::tensor::backend::Backend;
 
 use super::Dual;
 use super::layers::{Conv, ConvNorm, NormStyle};
 use crate::config::Norm;
-use crate::kernels::{Geometry, Kernels};
+use crate::kernels::{self, Activation, Geometry, Kernels};
 
 /// Slope of every leaky ReLU.
 const SLOPE: f32 = 0.2;
@@ -94,7 +93,7 @@ impl<B: Kernels> PatchDiscriminator<B> {
     /// - input: `[N, in_channels, H, W]` in [-1, 1]
     /// - output: `[N, 1, H', W']`; 256² gives 30×30, single pixels `[N, 1, H, W]`
     pub fn forward(&self, input: Tensor<B, 4>) -> Tensor<B, 4> {
-        let stem = leaky_relu(self.stem.forward(input), f64::from(SLOPE));
+        let stem = kernels::activate(self.stem.forward(input), Activation::LeakyRelu(SLOPE));
         let features = self.middle.iter().fold(stem, |planes, layer| layer.forward(planes));
         self.head.forward(features)
     }

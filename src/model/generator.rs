@@ -9,7 +9,7 @@ use burn::tensor::backend::Backend;
 use super::Dropout;
 use super::layers::{Conv, ConvNorm, NormStyle, ResidualBlock};
 use crate::config::{Norm, Upsample};
-use crate::kernels::{Geometry, Kernels};
+use crate::kernels::{self, Activation, Geometry, Kernels};
 
 /// The generator's shape; the defaults are the official `resnet_9blocks` with 11,378,179 parameters.
 #[derive(Config, Debug, PartialEq, Copy)]
@@ -109,7 +109,7 @@ impl<B: Kernels> ResnetGenerator<B> {
             layer if layer <= down => self.down[layer - 1].forward(input),
             layer if layer <= down + blocks => self.blocks[layer - 1 - down].forward(input, dropout, layer),
             layer if layer <= down + blocks + up => self.up[layer - 1 - down - blocks].forward(input),
-            _ => self.head.forward(input).tanh(),
+            _ => kernels::activate(self.head.forward(input), Activation::Tanh),
         }
     }
 

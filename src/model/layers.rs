@@ -8,7 +8,7 @@ use burn::tensor::backend::Backend;
 
 use super::{Dropout, Dual, Spectral};
 use crate::config::{Norm, Upsample};
-use crate::kernels::{self, Geometry, Kernels};
+use crate::kernels::{self, Activation, Geometry, Kernels};
 
 /// What a convolution does besides its [`Geometry`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -225,11 +225,23 @@ impl<B: Kernels> ConvNorm<B> {
     ///
     /// The convolution's bias is left out in front of an instance norm, which takes away whatever constant it adds.
     pub fn forward(&self, input: Tensor<B, 4>) -> Tensor<B, 4> {
+        self.beside(input, None)
+    }
+
+    /// [`ConvNorm::forward`], and the sum with what was `skipped` around it.
+    ///
+    /// # Shapes
+    /// - skipped: as the output
+    fn beside(&self, input: Tensor<B, 4>, skipped: Option<Tensor<B, 4>>) -> Tensor<B, 4> {
         let planes = self.conv.run(input, self.bias());
-        match (self.norm, &self.affine) {
+        let output = match (self.norm, &self.affine) {
+            (Norm::Instance, None) => return kernels::instance_norm(planes, skipped, self.slope),
+            (Norm::Instance, Some(_)) => self.finish(kernels::instance_norm(planes, None, 1.0)),
             (Norm::None, _) => self.finish(planes),
-            (Norm::Instance, None) => kernels::instance_norm(planes, self.slope),
-            (Norm::Instance, Some(_)) => self.finish(kernels::instance_norm(planes, 1.0)),
+        };
+        match skipped {
+            Some(skipped) => skipped + output,
+            None => output,
         }
     }
 
@@ -282,8 +294,7 @@ impl<B: Kernels> ConvNorm<B> {
         };
         match self.slope {
             1.0 => scaled,
-            0.0 => burn::tensor::activation::relu(scaled),
-            slope => burn::tensor::activation::leaky_relu(scaled, f64::from(slope)),
+            slope => kernels::activate(scaled, Activation::LeakyRelu(slope)),
         }
     }
 }
@@ -339,6 +350,9 @@ impl<B: Kernels> ResidualBlock<B> {
         if let Some(dropout) = dropout {
             half = dropout.apply(half, layer);
         }
-        input + through(&self.second, half)
+        match self.second.split_last() {
+            Some((last, layers)) => last.beside(through(layers, half), Some(input)),
+            None => input + half,
+        }
     }
 }

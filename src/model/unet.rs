@@ -5,13 +5,12 @@
 use burn::config::Config;
 use burn::module::Module;
 use burn::tensor::Tensor;
-use burn::tensor::activation::relu;
 use burn::tensor::backend::Backend;
 
 use super::Dropout;
 use super::layers::{Conv, ConvNorm, NormStyle};
 use crate::config::Norm;
-use crate::kernels::{Geometry, Kernels};
+use crate::kernels::{self, Activation, Geometry, Kernels};
 
 /// Every layer of a U-Net.
 const GEOMETRY: Geometry = Geometry::zero(4, 2, 1);
@@ -109,9 +108,9 @@ impl<B: Kernels> UnetGenerator<B> {
                 planes = dropout.apply(planes, level);
             }
             if let Some(skip) = skipped.pop() {
-                planes = Tensor::cat(vec![relu(skip), planes], 1);
+                planes = Tensor::cat(vec![kernels::activate(skip, Activation::LeakyRelu(0.0)), planes], 1);
             }
         }
-        self.head.forward(planes).tanh()
+        kernels::activate(self.head.forward(planes), Activation::Tanh)
     }
 }

@@ -5,7 +5,8 @@ use burn::tensor::Tensor;
 use burn::tensor::backend::AutodiffBackend;
 
 use super::Gradients;
-use crate::kernels::{self, AdamStep, Kernels};
+use crate::kernels::{self, AdamStep, Kernels, Learned};
+use crate::model::parameters;
 
 /// Official: `torch.optim.Adam(lr, betas=(opt.beta1, 0.999))`, epsilon PyTorch's 1e-8 (Burn's own is 1e-5).
 const BETA2: f64 = 0.999;
@@ -37,32 +38,36 @@ impl<B: Kernels> Adam<B> {
         A: AutodiffBackend<InnerBackend = B>,
         M: Module<A>,
     {
-        struct Stepper<'a, B: Kernels> {
-            gradients: std::vec::IntoIter<Option<Tensor<B, 1>>>,
-            moments: std::slice::IterMut<'a, Option<Moments<B>>>,
-            step: AdamStep,
-        }
-        impl<A> ModuleMapper<A> for Stepper<'_, A::InnerBackend>
+        struct Setter<B: Kernels>(std::vec::IntoIter<Option<Tensor<B, 1>>>);
+        impl<A> ModuleMapper<A> for Setter<A::InnerBackend>
         where
             A: AutodiffBackend,
             A::InnerBackend: Kernels,
         {
             fn map_float<const D: usize>(&mut self, param: Param<Tensor<A, D>>) -> Param<Tensor<A, D>> {
-                let (Some(grad), Some(slot)) = (self.gradients.next(), self.moments.next()) else { return param };
-                let Some(grad) = grad else { return param };
+                let Some(value) = self.0.next().flatten() else { return param };
                 let (id, tensor, mapper) = param.consume();
-                let shape = tensor.shape();
-                let count = shape.num_elements();
-                let moments = slot.take().unwrap_or_else(|| [grad.zeros_like(), grad.zeros_like()]);
-                let (value, moments) = kernels::adam(tensor.inner().reshape([count]), grad, moments, self.step);
-                *slot = Some(moments);
-                Param::from_mapped_value(id, Tensor::from_inner(value.reshape(shape)).require_grad(), mapper)
+                let value = value.reshape(tensor.shape());
+                Param::from_mapped_value(id, Tensor::from_inner(value).require_grad(), mapper)
             }
         }
         self.time += 1;
         self.moments.resize(gradients.0.len(), None);
         let step = AdamStep { rate, betas: [beta1, BETA2], epsilon: EPSILON, time: self.time };
-        module.map(&mut Stepper { gradients: gradients.0.into_iter(), moments: self.moments.iter_mut(), step })
+        let parameters = parameters::collect(&module).into_iter().map(Tensor::inner);
+        let (mut places, mut all) = (Vec::new(), Vec::new());
+        for (place, (parameter, grad)) in parameters.zip(gradients.0).enumerate() {
+            let Some(grad) = grad else { continue };
+            let moments = self.moments[place].take().unwrap_or_else(|| [grad.zeros_like(), grad.zeros_like()]);
+            places.push(place);
+            all.push((Learned { parameter, moments }, grad));
+        }
+        let mut values = vec![None; self.moments.len()];
+        for (place, Learned { parameter, moments }) in places.into_iter().zip(kernels::adam(all, step)) {
+            values[place] = Some(parameter);
+            self.moments[place] = Some(moments);
+        }
+        module.map(&mut Setter(values.into_iter()))
     }
 }
 
@@ -74,7 +79,6 @@ mod tests {
 
     use super::super::ema;
     use super::*;
-    use crate::model::parameters;
 
     type A = Autodiff<Flex>;
 

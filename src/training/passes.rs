@@ -8,7 +8,7 @@ use burn::tensor::backend::{AutodiffBackend, Backend};
 
 use super::{Discriminators, Generators, Gradients};
 use crate::config::TrainConfig;
-use crate::kernels::Kernels;
+use crate::kernels::{self, Kernels};
 use crate::loss::{self, Adversary};
 use crate::model::{Dropout, Generator};
 
@@ -38,11 +38,11 @@ struct Pictures<B: Backend> {
 
 /// What a generator is to make fakes and identities of. Both share a forward pass where they have one size, since
 /// instance norm keeps the samples apart. Without an identity loss there is no second half.
-fn inputs<B: Backend>(config: &TrainConfig, real: &Tensor<B, 4>, own: &Tensor<B, 4>) -> Vec<Tensor<B, 4>> {
+fn inputs<B: Kernels>(config: &TrainConfig, real: &Tensor<B, 4>, own: &Tensor<B, 4>) -> Vec<Tensor<B, 4>> {
     if config.lambda_identity == 0.0 {
         vec![real.clone()]
     } else if real.dims() == own.dims() {
-        vec![Tensor::cat(vec![real.clone(), own.clone()], 0)]
+        vec![kernels::join(vec![real.clone(), own.clone()])]
     } else {
         vec![real.clone(), own.clone()]
     }
@@ -78,15 +78,15 @@ where
         return generators_again(config, generators, adversary, judges, reals, number);
     }
     let batch = reals[0].dims()[0];
-    let [real_a, real_b] = reals.map(|real| Tensor::<A, 4>::from_inner(real.clone()));
     let [for_a, for_b, for_rec_a, for_rec_b] = dropouts(config, number);
-    let translated = |generator: &Generator<A>, real: &Tensor<A, 4>, own: &Tensor<A, 4>, dropout: [_; 2]| {
+    let translated = |generator: &Generator<A>, real, own, dropout: [_; 2]| {
         let made = inputs(config, real, own).into_iter().zip(dropout);
-        let made: Vec<_> = made.map(|(input, dropout)| generator.forward_with(input, dropout)).collect();
-        outputs(&made, batch)
+        let forward = |(input, dropout)| generator.forward_with(Tensor::from_inner(input), dropout);
+        outputs(&made.map(forward).collect::<Vec<_>>(), batch)
     };
-    let (fake_b, idt_b) = translated(&generators.ab, &real_a, &real_b, for_b);
-    let (fake_a, idt_a) = translated(&generators.ba, &real_b, &real_a, for_a);
+    let (fake_b, idt_b) = translated(&generators.ab, reals[0], reals[1], for_b);
+    let (fake_a, idt_a) = translated(&generators.ba, reals[1], reals[0], for_a);
+    let [real_a, real_b] = reals.map(|real| Tensor::<A, 4>::from_inner(real.clone()));
     let rec_a = generators.ba.forward_with(fake_b.clone(), for_rec_a[0]);
     let rec_b = generators.ab.forward_with(fake_a.clone(), for_rec_b[0]);
     let fakes = [&fake_a, &fake_b].map(|fake| fake.clone().inner());
@@ -114,27 +114,28 @@ fn generator_terms<A>(
 ) -> (Tensor<A::InnerBackend, 1>, Tensor<A, 1>)
 where
     A: AutodiffBackend + Kernels,
+    A::InnerBackend: Kernels,
 {
     let TrainConfig { lambda_a, lambda_b, lambda_identity, .. } = *config;
     let Pictures { real_a, real_b, fake_a, fake_b, rec_a, rec_b, identities } = pictures;
     let [identity_a, identity_b] = match identities {
         Some([idt_a, idt_b]) => [
-            loss::l1(idt_a, real_a.clone()) * (lambda_a * lambda_identity),
-            loss::l1(idt_b, real_b.clone()) * (lambda_b * lambda_identity),
+            loss::l1(idt_a, real_a.clone(), lambda_a * lambda_identity),
+            loss::l1(idt_b, real_b.clone(), lambda_b * lambda_identity),
         ],
         None => [Tensor::zeros([1], &real_a.device()), Tensor::zeros([1], &real_b.device())],
     };
     let terms = [
         adversary.generator(&judges.b, fake_b, "generator_ab"),
         adversary.generator(&judges.a, fake_a, "generator_ba"),
-        loss::l1(rec_a, real_a) * lambda_a,
-        loss::l1(rec_b, real_b) * lambda_b,
+        loss::l1(rec_a, real_a, lambda_a),
+        loss::l1(rec_b, real_b, lambda_b),
         identity_a,
         identity_b,
     ];
     let values = terms.iter().map(|term| term.clone().inner()).collect();
     let [ab, ba, cycle_a, cycle_b, identity_a, identity_b] = terms;
-    (Tensor::cat(values, 0), ab + ba + cycle_a + cycle_b + identity_a + identity_b)
+    (kernels::join(values), ab + ba + cycle_a + cycle_b + identity_a + identity_b)
 }
 
 /// The discriminators' pass.
@@ -159,7 +160,7 @@ where
     let values = terms.iter().map(|term| term.clone().inner()).collect();
     let [of_a, of_b] = terms;
     let mut found = (of_a + of_b).backward();
-    Pass { terms: Tensor::cat(values, 0), gradients: Gradients::take(judges, &mut found) }
+    Pass { terms: kernels::join(values), gradients: Gradients::take(judges, &mut found) }
 }
 
 /// The same as [`generators`] (to the last bit where the pictures of both domains have one size) with less memory and

@@ -11,7 +11,7 @@ use super::exchange::{self, Exchange};
 use super::{Adam, Gradients, ema, passes};
 use crate::config::{LrPolicy, Precision, TrainConfig};
 use crate::image_pool::ImagePool;
-use crate::kernels::{Kernels, with_precision};
+use crate::kernels::{self, Kernels, with_precision};
 use crate::loss::Adversary;
 use crate::model::{Generator, PatchDiscriminator, parameters};
 use crate::protocol::Losses;
@@ -247,7 +247,7 @@ where
             self.window.steps += 1;
         }
         self.step += 1;
-        StepLosses(Tensor::cat(vec![generator_terms, discriminator_terms], 0))
+        StepLosses(kernels::join(vec![generator_terms, discriminator_terms]))
     }
 
     /// What is left to do after a step: once in `lr_decay_steps` steps a learning rate of the policy `plateau` looks at

@@ -15,7 +15,7 @@ use burn::tensor::{Tensor, TensorData};
 
 use super::{TranslateError, Watcher, mirrored};
 use crate::image::Picture;
-use crate::kernels::{Kernels, NORM_EPSILON};
+use crate::kernels::{self, Activation, Kernels, NORM_EPSILON};
 use crate::model::ResnetGenerator;
 use crate::model::layers::{ConvNorm, ResidualBlock};
 
@@ -272,7 +272,8 @@ pub async fn translate<B: Kernels>(
         progress.step().await?;
         let from = generator.head().source_rows(rows.clone(), decoder.heights[2]);
         let start = from.start;
-        let output = generator.head().forward_rows(decoder.finished(1, from), start, rows.clone()).tanh();
+        let planes = generator.head().forward_rows(decoder.finished(1, from), start, rows.clone());
+        let output = kernels::activate(planes, Activation::Tanh);
         let seen = rows.end.min(picture.height as usize).saturating_sub(rows.start);
         let values = host(output.narrow(2, 0, seen).narrow(3, 0, picture.width as usize)).await?;
         let part = Picture::from_planes(&values, picture.width, seen as u32);

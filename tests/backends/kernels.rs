@@ -1,10 +1,10 @@
 //! Every kernel of every backend against the portable default in float64, and that against finite
 //! differences.
 
-use burn::backend::Flex;
-use burn::tensor::backend::Backend;
+use burn::backend::{Autodiff, Flex};
+use burn::tensor::backend::{AutodiffBackend, Backend};
 use burn::tensor::{DType, Tensor, TensorData, TensorPrimitive};
-use cyclegan::kernels::{AdamStep, Border, Geometry, Kernels, portable};
+use cyclegan::kernels::{self, Activation, AdamStep, Border, Geometry, Goal, Kernels, Learned, portable};
 use cyclegan::random;
 use rand::RngExt;
 
@@ -149,37 +149,170 @@ fn convolutions<B: Kernels>(cases: impl Iterator<Item = Case>, tolerance: f64) {
     }
 }
 
+/// Planes smaller and larger than what one group of units takes, with and without a sum, far from zero in the mean.
 fn norms<B: Kernels>() {
-    for (shape, slope) in [([1, 8, 16, 16], 0.0), ([2, 5, 3, 7], 0.2), ([1, 3, 33, 17], 1.0), ([2, 7, 64, 65], 0.0)] {
+    let cases = [
+        ([1, 8, 16, 16], 0.0, false),
+        ([2, 5, 3, 7], 0.2, true),
+        ([1, 3, 33, 17], 1.0, true),
+        ([2, 7, 64, 65], 0.0, false),
+        ([1, 2, 101, 173], 0.2, true),
+        ([3, 1, 1, 1], 1.0, false),
+    ];
+    for (shape, slope, skips) in cases {
         let count = shape.iter().product();
-        let (values, grads) = (noise("norm", count), noise("norm grad", count));
+        let values: Vec<f64> = noise("norm", count).into_iter().map(|value| f64::from(value as f32 + 3.0)).collect();
+        let (grads, skipped) = (noise("norm grad", count), noise("skipped", count));
         let at = |values: &[f64]| raw(tensor::<B, 4>(values, shape, DType::F32));
         let exact = |values: &[f64]| raw(tensor::<Flex, 4>(values, shape, DType::F64));
-        let found = host::<B, 4>(B::instance_norm(at(&values), slope));
-        let expected = host::<Flex, 4>(portable::instance_norm::<Flex>(exact(&values), slope));
-        close("instance norm", &found, &expected, 1e-5);
-        let found = host::<B, 4>(B::instance_norm_grad(at(&values), at(&grads), slope));
+        let sum = skips.then(|| exact(&skipped));
+        let expected = host::<Flex, 4>(portable::instance_norm::<Flex>(exact(&values), sum, slope));
+        let (found, moments) = B::instance_norm(at(&values), skips.then(|| at(&skipped)), slope);
+        close(&format!("instance norm of {shape:?}"), &host::<B, 4>(found), &expected, 1e-5);
         let expected = host::<Flex, 4>(portable::instance_norm_grad::<Flex>(exact(&values), exact(&grads), slope));
-        close("instance norm grad", &found, &expected, 1e-5);
+        for moments in [moments, None] {
+            let found = host::<B, 4>(B::instance_norm_grad(at(&values), moments, at(&grads), slope));
+            close(&format!("instance norm grad of {shape:?}"), &found, &expected, 1e-5);
+        }
     }
 }
 
-fn adam<B: Kernels>() {
-    let count = 77;
-    let step = AdamStep { rate: 2e-4, betas: [0.5, 0.999], epsilon: 1e-8, time: 3 };
-    let [value, grad, first] = ["value", "grad", "first"].map(|name| noise(name, count));
-    let second: Vec<f64> = noise("second", count).into_iter().map(|value| f64::from(value.abs() as f32)).collect();
-    fn moved<K: Backend>(result: (K::FloatTensorPrimitive, [K::FloatTensorPrimitive; 2])) -> Vec<f64> {
-        let (value, [first, second]) = result;
-        [value, first, second].map(host::<K, 1>).concat()
+/// What is skipped has the output's gradient, the input that of the norm; of either alone, too.
+fn norms_in_a_graph<B: Kernels>() {
+    type A<B> = Autodiff<B>;
+    let shape = [2, 3, 5, 7];
+    let count = shape.iter().product();
+    let at = |name: &str| tensor::<B, 4>(&noise(name, count), shape, DType::F32);
+    let grad_of = |tensor: &Tensor<A<B>, 4>, found: &<A<B> as AutodiffBackend>::Gradients| {
+        tensor.grad(found).map(|grad| host::<B, 4>(raw(grad)))
+    };
+    let exact = |name: &str| raw(tensor::<Flex, 4>(&noise(name, count), shape, DType::F64));
+    let of_input = host::<Flex, 4>(portable::instance_norm_grad::<Flex>(exact("norm"), exact("norm grad"), 0.2));
+    for (tracks_input, tracks_skipped) in [(true, true), (true, false), (false, true)] {
+        let input = Tensor::<A<B>, 4>::from_inner(at("norm")).set_require_grad(tracks_input);
+        let skipped = Tensor::<A<B>, 4>::from_inner(at("skipped")).set_require_grad(tracks_skipped);
+        let output = kernels::instance_norm(input.clone(), Some(skipped.clone()), 0.2);
+        let found = (output * Tensor::from_inner(at("norm grad"))).sum().backward();
+        let [to_input, to_skipped] = [(&input, tracks_input), (&skipped, tracks_skipped)].map(|(tensor, tracks)| {
+            let grad = if tracks { grad_of(tensor, &found) } else { None };
+            assert_eq!(grad.is_some(), tracks);
+            grad
+        });
+        to_input.into_iter().for_each(|grad| close("norm's input", &grad, &of_input, 1e-5));
+        to_skipped.into_iter().for_each(|grad| close("what is skipped", &grad, &noise("norm grad", count), 1e-6));
     }
-    let at = |values: &[f64]| raw(tensor::<B, 1>(values, [count], DType::F32));
-    let exact = |values: &[f64]| raw(tensor::<Flex, 1>(values, [count], DType::F64));
-    let found = moved::<B>(B::adam(at(&value), at(&grad), [at(&first), at(&second)], step));
-    let moments = [exact(&first), exact(&second)];
-    let expected = moved::<Flex>(portable::adam::<Flex>(exact(&value), exact(&grad), moments, step));
-    close("adam", &found, &expected, 1e-6);
-    assert!(found[..count].iter().zip(&value).all(|(after, before)| after != before), "every parameter moves");
+}
+
+fn biases<B: Kernels>() {
+    for shape in [[2, 3, 5, 7], [3, 2, 64, 65], [1, 1, 1, 1], [2, 3, 301, 200]] {
+        let grad = noise("bias grad", shape.iter().product());
+        let found = host::<B, 1>(B::bias_grad(raw(tensor::<B, 4>(&grad, shape, DType::F32))));
+        let expected = portable::bias_grad::<Flex>(raw(tensor::<Flex, 4>(&grad, shape, DType::F64)));
+        close(&format!("bias grad of {shape:?}"), &found, &host::<Flex, 1>(expected), 1e-5);
+    }
+}
+
+fn activations<B: Kernels>() {
+    let shape = [2, 3, 7, 11];
+    let count = shape.iter().product();
+    // Wide enough for a hyperbolic tangent of 1, and with a zero in the middle.
+    let mut values: Vec<f64> = noise("values", count).into_iter().map(|value| 32.0 * value).collect();
+    values[count / 2] = 0.0;
+    let grads = noise("activation grad", count);
+    let at = |values: &[f64]| raw(tensor::<B, 4>(values, shape, DType::F32));
+    let exact = |values: &[f64]| raw(tensor::<Flex, 4>(values, shape, DType::F64));
+    for activation in [Activation::LeakyRelu(0.2), Activation::LeakyRelu(0.0), Activation::Tanh] {
+        let expected = host::<Flex, 4>(portable::activate::<Flex>(exact(&values), activation));
+        close(&format!("{activation:?}"), &host::<B, 4>(B::activate(at(&values), activation)), &expected, 1e-6);
+        // Both from the same output, which is near 1.
+        let output: Vec<f64> = expected.iter().map(|value| f64::from(*value as f32)).collect();
+        let expected = portable::activate_grad::<Flex>(exact(&output), exact(&grads), activation);
+        let found = B::activate_grad(at(&output), at(&grads), activation);
+        close(&format!("{activation:?} grad"), &host::<B, 4>(found), &host::<Flex, 4>(expected), 1e-6);
+    }
+}
+
+/// Of a map, of more values than one group of units takes, and of more than all of them do.
+fn distances<B: Kernels>() {
+    for shape in [[2, 1, 3, 5], [1, 3, 64, 65], [2, 3, 500, 501]] {
+        let count = shape.iter().product();
+        let (values, planes) = (noise("values", count), noise("planes", count));
+        let at = |values: &[f64]| raw(tensor::<B, 4>(values, shape, DType::F32));
+        let exact = |values: &[f64]| raw(tensor::<Flex, 4>(values, shape, DType::F64));
+        let mut numbers = vec![[0.9, 0.9]];
+        if shape[0] == 2 {
+            numbers.push([1.0, -0.5]);
+        }
+        let to_numbers = numbers.into_iter().map(|numbers| (Goal::Numbers(numbers), Goal::Numbers(numbers)));
+        for (goal, expected) in
+            [(Goal::Planes(at(&planes)), Goal::Planes(exact(&planes)))].into_iter().chain(to_numbers)
+        {
+            let what = format!("distance of {shape:?}");
+            let found = host::<B, 1>(B::distance(at(&values), goal.clone(), 10.0));
+            let distance = portable::distance::<Flex>(exact(&values), expected.clone(), 10.0);
+            close(&what, &found, &host::<Flex, 1>(distance), 1e-5);
+            // Scaled so that a gradient is around one.
+            let grad = [0.125 * count as f64];
+            let (line, exact_line) =
+                (tensor::<B, 1>(&grad, [1], DType::F32), tensor::<Flex, 1>(&grad, [1], DType::F64));
+            let found = host::<B, 4>(B::distance_grad(at(&values), goal, 10.0, raw(line)));
+            let grads = portable::distance_grad::<Flex>(exact(&values), expected, 10.0, raw(exact_line));
+            close(&format!("{what} grad"), &found, &host::<Flex, 4>(grads), 1e-5);
+        }
+    }
+}
+
+/// As many tensors as need several launches, of sizes that leave gaps.
+const COUNTS: [usize; 20] = [77, 1, 64, 3, 128, 65, 1000, 63, 2, 5, 7, 64, 256, 4099, 11, 13, 500, 17, 19, 23];
+
+fn joins<B: Kernels>() {
+    let parts = COUNTS.map(|count| noise("part", count));
+    let at = parts.each_ref().map(|part| raw(tensor::<B, 1>(part, [part.len()], DType::F32)));
+    assert_eq!(host::<B, 1>(B::join(at.to_vec())), parts.concat());
+    let [one, other] = [[2, 3, 4, 5], [1, 3, 4, 5]]
+        .map(|shape| tensor::<B, 4>(&noise("join", shape.iter().product()), shape, DType::F32));
+    let joined = kernels::join(vec![one.clone(), other.clone()]);
+    assert_eq!(joined.dims(), [3, 3, 4, 5]);
+    assert_eq!(host::<B, 4>(raw(joined)), [one, other].map(|part| host::<B, 4>(raw(part))).concat());
+}
+
+/// Two steps, the second from what the first one gave.
+fn adam<B: Kernels>() {
+    type All<T> = Vec<(Learned<T>, T)>;
+    fn start<K: Backend>(dtype: DType) -> All<K::FloatTensorPrimitive> {
+        let one = |count: usize| {
+            let line = |name: &str| raw(tensor::<K, 1>(&noise(name, count), [count], dtype));
+            let second: Vec<f64> =
+                noise("second", count).into_iter().map(|value| f64::from(value.abs() as f32)).collect();
+            let moments = [line("first"), raw(tensor::<K, 1>(&second, [count], dtype))];
+            (Learned { parameter: line("value"), moments }, line("grad"))
+        };
+        COUNTS.into_iter().map(one).collect()
+    }
+    fn grads<K: Backend>(after: Vec<Learned<K::FloatTensorPrimitive>>, dtype: DType) -> All<K::FloatTensorPrimitive> {
+        let grad = |count: usize| raw(tensor::<K, 1>(&noise("another grad", count), [count], dtype));
+        after.into_iter().zip(COUNTS).map(|(learned, count)| (learned, grad(count))).collect()
+    }
+    fn told<K: Backend>(after: Vec<Learned<K::FloatTensorPrimitive>>) -> Vec<Vec<f64>> {
+        let parts =
+            after.into_iter().flat_map(|Learned { parameter, moments: [first, second] }| [parameter, first, second]);
+        parts.map(host::<K, 1>).collect()
+    }
+    let step = |time| AdamStep { rate: 2e-4, betas: [0.5, 0.999], epsilon: 1e-8, time };
+    let found = B::adam(grads::<B>(B::adam(start::<B>(DType::F32), step(3)), DType::F32), step(4));
+    let expected = portable::adam::<Flex>(start::<Flex>(DType::F64), step(3));
+    let expected = portable::adam::<Flex>(grads::<Flex>(expected, DType::F64), step(4));
+    let (found, expected) = (told::<B>(found), told::<Flex>(expected));
+    assert_eq!(found.len(), 3 * COUNTS.len());
+    for (which, (found, expected)) in found.iter().zip(&expected).enumerate() {
+        close(&format!("adam, result {which}"), found, expected, 1e-6);
+    }
+    for (count, after) in COUNTS.iter().zip(found.iter().step_by(3)) {
+        assert!(
+            after.iter().zip(noise("value", *count)).all(|(after, before)| *after != before),
+            "every parameter moves"
+        );
+    }
 }
 
 on_every_backend! {
@@ -196,6 +329,31 @@ on_every_backend! {
     #[test]
     fn norms_match_float64() {
         super::norms::<B>();
+    }
+
+    #[test]
+    fn norms_hand_gradients_to_both_parents() {
+        super::norms_in_a_graph::<B>();
+    }
+
+    #[test]
+    fn bias_gradients_match_float64() {
+        super::biases::<B>();
+    }
+
+    #[test]
+    fn activations_match_float64() {
+        super::activations::<B>();
+    }
+
+    #[test]
+    fn distances_match_float64() {
+        super::distances::<B>();
+    }
+
+    #[test]
+    fn joined_tensors_lie_one_after_the_other() {
+        super::joins::<B>();
     }
 
     #[test]
@@ -294,7 +452,8 @@ fn the_portable_norm_gradient_is_the_derivative() {
     let (values, grads) = (noise("norm", 40), noise("norm grad", 40));
     let at = |values: &[f64]| raw(tensor::<Flex, 4>(values, shape, DType::F64));
     let product = |values: &[f64]| -> f64 {
-        host::<Flex, 4>(portable::instance_norm::<Flex>(at(values), 0.2)).iter().zip(&grads).map(|(a, b)| a * b).sum()
+        let output = host::<Flex, 4>(portable::instance_norm::<Flex>(at(values), None, 0.2));
+        output.iter().zip(&grads).map(|(a, b)| a * b).sum()
     };
     let found = host::<Flex, 4>(portable::instance_norm_grad::<Flex>(at(&values), at(&grads), 0.2));
     for (index, grad) in found.into_iter().enumerate() {

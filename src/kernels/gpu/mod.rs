@@ -1,13 +1,18 @@
 //! The kernels on a GPU, written once in CubeCL for WGSL, SPIR-V and CUDA. f32 comes here, any other
 //! type goes to the portable default.
 
+mod activation;
+mod adam;
+mod bias;
 mod convolution;
+mod distance;
+mod join;
+mod norm;
 mod planes;
-mod pointwise;
 
 use std::cell::Cell;
 
-use burn::tensor::{DType, Shape};
+use burn::tensor::{DType, Shape, TensorMetadata};
 use burn_cubecl::element::{BoolElement, IntElement};
 use burn_cubecl::ops::numeric::empty_device_contiguous_dtype;
 use burn_cubecl::tensor::CubeTensor;
@@ -16,7 +21,7 @@ use cubecl::ir::features::MmaConfig;
 use cubecl::ir::{ElemType, FloatKind};
 use cubecl::prelude::*;
 
-use super::{AdamStep, Border, Geometry, Kernels, Precision, portable};
+use super::{Activation, AdamStep, Border, Geometry, Goal, Kernels, Learned, Precision, portable};
 
 thread_local! {
     static TILES: Cell<Option<bool>> = const { Cell::new(None) };
@@ -40,6 +45,13 @@ fn empty<R: CubeRuntime, const D: usize>(like: &CubeTensor<R>, shape: [usize; D]
     empty_device_contiguous_dtype(like.client.clone(), like.device.clone(), Shape::from(shape), DType::F32)
 }
 
+/// Some values of a buffer, from a place that the device can bind.
+fn part<R: CubeRuntime, const D: usize>(buffer: &CubeTensor<R>, start: usize, shape: [usize; D]) -> CubeTensor<R> {
+    let (all, count) = (buffer.shape().num_elements(), shape.iter().product::<usize>());
+    let handle = buffer.handle.clone().offset_start(4 * start as u64).offset_end(4 * (all - start - count) as u64);
+    CubeTensor::new_contiguous(buffer.client.clone(), buffer.device.clone(), Shape::from(shape), handle, DType::F32)
+}
+
 /// A unit's number among those of [`elementwise`].
 #[cube]
 fn position() -> u32 {
@@ -51,6 +63,33 @@ fn elementwise(elements: usize) -> CubeCount {
     let cubes = elements.div_ceil(UNITS as usize) as u32;
     let rows = cubes.div_ceil(1 << 15).max(1);
     CubeCount::Static(cubes.div_ceil(rows), rows, 1)
+}
+
+/// The sums of two values over all `side`² units of a cube, for every one of them.
+#[cube]
+fn cube_sums(first: f32, second: f32, #[comptime] side: u32) -> (f32, f32) {
+    let mut values = SharedMemory::<f32>::new(comptime!(2 * (side * side) as usize));
+    let mut lines = SharedMemory::<f32>::new(comptime!(2 * side as usize));
+    let unit = UNIT_POS_X;
+    values[(2 * unit) as usize] = first;
+    values[(2 * unit + 1) as usize] = second;
+    sync_cube();
+    if unit < 2 * side {
+        let start = unit / 2 * (2 * side) + unit % 2;
+        let mut sum = 0.0f32;
+        for place in 0..side {
+            sum += values[(start + 2 * place) as usize];
+        }
+        lines[unit as usize] = sum;
+    }
+    sync_cube();
+    let mut all_first = 0.0f32;
+    let mut all_second = 0.0f32;
+    for line in 0..side {
+        all_first += lines[(2 * line) as usize];
+        all_second += lines[(2 * line + 1) as usize];
+    }
+    (all_first, all_second)
 }
 
 impl<R, I, BT> Kernels for CubeBackend<R, f32, I, BT>
@@ -110,35 +149,85 @@ where
         convolution::convolve_weight_grad(input, output_grad, geometry)
     }
 
-    fn instance_norm(input: CubeTensor<R>, slope: f32) -> CubeTensor<R> {
-        if input.dtype != DType::F32 {
-            return portable::instance_norm::<Self>(input, slope);
+    fn bias_grad(output_grad: CubeTensor<R>) -> CubeTensor<R> {
+        if output_grad.dtype != DType::F32 {
+            return portable::bias_grad::<Self>(output_grad);
         }
-        if by_tiles(&input) && planes::suits(&input) {
-            return planes::instance_norm(input, slope);
-        }
-        pointwise::instance_norm(input, slope)
+        bias::bias_grad(output_grad)
     }
 
-    fn instance_norm_grad(input: CubeTensor<R>, output_grad: CubeTensor<R>, slope: f32) -> CubeTensor<R> {
+    fn instance_norm(
+        input: CubeTensor<R>,
+        skipped: Option<CubeTensor<R>>,
+        slope: f32,
+    ) -> (CubeTensor<R>, Option<CubeTensor<R>>) {
         if input.dtype != DType::F32 {
+            return (portable::instance_norm::<Self>(input, skipped, slope), None);
+        }
+        let suits = by_tiles(&input) && planes::suits(&input);
+        let norm = if suits { planes::instance_norm } else { norm::instance_norm };
+        let (output, moments) = norm(input, skipped, slope);
+        (output, Some(moments))
+    }
+
+    fn instance_norm_grad(
+        input: CubeTensor<R>,
+        moments: Option<CubeTensor<R>>,
+        output_grad: CubeTensor<R>,
+        slope: f32,
+    ) -> CubeTensor<R> {
+        let Some(moments) = moments else {
             return portable::instance_norm_grad::<Self>(input, output_grad, slope);
-        }
-        if by_tiles(&input) && planes::suits(&input) {
-            return planes::instance_norm_grad(input, output_grad, slope);
-        }
-        pointwise::instance_norm_grad(input, output_grad, slope)
+        };
+        let suits = by_tiles(&input) && planes::suits(&input);
+        let norm_grad = if suits { planes::instance_norm_grad } else { norm::instance_norm_grad };
+        norm_grad(input, moments, output_grad, slope)
     }
 
-    fn adam(
-        parameter: CubeTensor<R>,
-        grad: CubeTensor<R>,
-        moments: [CubeTensor<R>; 2],
-        step: AdamStep,
-    ) -> (CubeTensor<R>, [CubeTensor<R>; 2]) {
-        if parameter.dtype != DType::F32 {
-            return portable::adam::<Self>(parameter, grad, moments, step);
+    fn activate(input: CubeTensor<R>, activation: Activation) -> CubeTensor<R> {
+        if input.dtype != DType::F32 {
+            return portable::activate::<Self>(input, activation);
         }
-        pointwise::adam(parameter, grad, moments, step)
+        activation::activate(input, activation)
+    }
+
+    fn activate_grad(output: CubeTensor<R>, output_grad: CubeTensor<R>, activation: Activation) -> CubeTensor<R> {
+        if output.dtype != DType::F32 {
+            return portable::activate_grad::<Self>(output, output_grad, activation);
+        }
+        activation::activate_grad(output, output_grad, activation)
+    }
+
+    fn distance(values: CubeTensor<R>, goal: Goal<CubeTensor<R>>, weight: f32) -> CubeTensor<R> {
+        if values.dtype != DType::F32 {
+            return portable::distance::<Self>(values, goal, weight);
+        }
+        distance::distance(values, goal, weight)
+    }
+
+    fn distance_grad(
+        values: CubeTensor<R>,
+        goal: Goal<CubeTensor<R>>,
+        weight: f32,
+        distance_grad: CubeTensor<R>,
+    ) -> CubeTensor<R> {
+        if values.dtype != DType::F32 {
+            return portable::distance_grad::<Self>(values, goal, weight, distance_grad);
+        }
+        distance::distance_grad(values, goal, weight, distance_grad)
+    }
+
+    fn join(parts: Vec<CubeTensor<R>>) -> CubeTensor<R> {
+        if parts.iter().any(|part| part.dtype != DType::F32) {
+            return portable::join::<Self>(parts);
+        }
+        join::join(parts)
+    }
+
+    fn adam(all: Vec<(Learned<CubeTensor<R>>, CubeTensor<R>)>, step: AdamStep) -> Vec<Learned<CubeTensor<R>>> {
+        if all.iter().any(|(_, grad)| grad.dtype != DType::F32) {
+            return portable::adam::<Self>(all, step);
+        }
+        adam::adam(all, step)
     }
 }

@@ -1,6 +1,7 @@
 //! Instance normalisation by a cube a plane, for GPUs with fast workgroup memory: one launch each way.
 //!
-//! Floor: a plane is read once from memory and again from the cache, and written once: 8 bytes a value, 12 in the gradient.
+//! The forward pass keeps mean and 1/σ of every plane for the backward pass. Floor: a plane is read once from memory and again
+//! from the cache, and written once: 8 bytes a value, 12 with a sum and in the gradient.
 
 use burn::tensor::TensorMetadata;
 use burn_cubecl::kernel::into_contiguous;
@@ -80,19 +81,26 @@ fn moments<N: Size>(
     (mean + shift, 1.0f32 / (variance + epsilon).sqrt())
 }
 
-/// `(input − mean) / σ`, then leaky ReLU.
+/// `(input − mean) / σ`, then leaky ReLU, and what is skipped added; and every plane's mean and 1/σ, `moments[plane, 2]`.
 #[cube(launch_unchecked)]
 fn normalise<N: Size>(
     input: &Array<Vector<f32, N>>,
+    skipped: &Array<Vector<f32, N>>,
     output: &mut Array<Vector<f32, N>>,
+    kept: &mut Array<f32>,
     vectors: u32,
     epsilon: f32,
     slope: f32,
+    #[comptime] skips: bool,
     #[comptime] width: u32,
     #[comptime] team: u32,
 ) {
     let start = CUBE_POS_X * vectors;
     let (mean, scale) = moments::<N>(input, start, vectors, epsilon, width, team);
+    if UNIT_POS_X == 0 {
+        kept[(2 * CUBE_POS_X) as usize] = mean;
+        kept[(2 * CUBE_POS_X + 1) as usize] = scale;
+    }
     let mut at = UNIT_POS_X;
     while at < vectors {
         let mut units = (input[(start + at) as usize] - Vector::new(mean)) * Vector::new(scale);
@@ -100,6 +108,9 @@ fn normalise<N: Size>(
         for lane in 0..width {
             let unit = units[lane as usize];
             units[lane as usize] = select(unit > 0.0f32, unit, unit * slope);
+        }
+        if comptime!(skips) {
+            units += skipped[(start + at) as usize];
         }
         output[(start + at) as usize] = units;
         at += team;
@@ -111,15 +122,16 @@ fn normalise<N: Size>(
 fn normalise_grad<N: Size>(
     input: &Array<Vector<f32, N>>,
     grad: &Array<Vector<f32, N>>,
+    kept: &Array<f32>,
     output: &mut Array<Vector<f32, N>>,
     vectors: u32,
-    epsilon: f32,
     slope: f32,
     #[comptime] width: u32,
     #[comptime] team: u32,
 ) {
     let start = CUBE_POS_X * vectors;
-    let (mean, scale) = moments::<N>(input, start, vectors, epsilon, width, team);
+    let mean = kept[(2 * CUBE_POS_X) as usize];
+    let scale = kept[(2 * CUBE_POS_X + 1) as usize];
     let mut sum = Vector::<f32, N>::new(0.0);
     let mut along = Vector::<f32, N>::new(0.0);
     let mut at = UNIT_POS_X;
@@ -131,8 +143,6 @@ fn normalise_grad<N: Size>(
         along += grads * units;
         at += team;
     }
-    // The last total is read before this one is written over it.
-    sync_cube();
     let (sum, along) = total(lanes::<N>(sum, width), lanes::<N>(along, width), team);
     let count = f32::cast_from(vectors * width);
     let (sum, along) = (sum / count, along / count);
@@ -194,10 +204,16 @@ pub fn suits<R: CubeRuntime>(maps: &CubeTensor<R>) -> bool {
 }
 
 /// See [`crate::kernels::Kernels::instance_norm`].
-pub fn instance_norm<R: CubeRuntime>(input: CubeTensor<R>, slope: f32) -> CubeTensor<R> {
+pub fn instance_norm<R: CubeRuntime>(
+    input: CubeTensor<R>,
+    skipped: Option<CubeTensor<R>>,
+    slope: f32,
+) -> (CubeTensor<R>, CubeTensor<R>) {
     let Launch { planes, vectors, width, team } = Launch::of(&input);
     let input = into_contiguous(input);
-    let output = empty(&input, input.shape().dims::<4>());
+    let skips = skipped.is_some();
+    let skipped = skipped.map_or_else(|| input.clone(), into_contiguous);
+    let (output, kept) = (empty(&input, input.shape().dims::<4>()), empty(&input, [planes as usize, 2]));
     let client = input.client.clone();
     #[allow(unsafe_code, reason = "a cube reads and writes the vectors of its own plane, of which there are as many")]
     unsafe {
@@ -207,21 +223,29 @@ pub fn instance_norm<R: CubeRuntime>(input: CubeTensor<R>, slope: f32) -> CubeTe
             CubeDim::new_1d(team),
             width as usize,
             input.into_array_arg(),
+            skipped.into_array_arg(),
             output.clone().into_array_arg(),
+            kept.clone().into_array_arg(),
             vectors,
             NORM_EPSILON as f32,
             slope,
+            skips,
             width,
             team,
         );
     }
-    output
+    (output, kept)
 }
 
 /// See [`crate::kernels::Kernels::instance_norm_grad`].
-pub fn instance_norm_grad<R: CubeRuntime>(input: CubeTensor<R>, grad: CubeTensor<R>, slope: f32) -> CubeTensor<R> {
+pub fn instance_norm_grad<R: CubeRuntime>(
+    input: CubeTensor<R>,
+    moments: CubeTensor<R>,
+    grad: CubeTensor<R>,
+    slope: f32,
+) -> CubeTensor<R> {
     let Launch { planes, vectors, width, team } = Launch::of(&input);
-    let (input, grad) = (into_contiguous(input), into_contiguous(grad));
+    let [input, moments, grad] = [input, moments, grad].map(into_contiguous);
     let output = empty(&input, input.shape().dims::<4>());
     let client = input.client.clone();
     #[allow(unsafe_code, reason = "a cube reads and writes the vectors of its own plane, of which there are as many")]
@@ -233,9 +257,9 @@ pub fn instance_norm_grad<R: CubeRuntime>(input: CubeTensor<R>, grad: CubeTensor
             width as usize,
             input.into_array_arg(),
             grad.into_array_arg(),
+            moments.into_array_arg(),
             output.clone().into_array_arg(),
             vectors,
-            NORM_EPSILON as f32,
             slope,
             width,
             team,
