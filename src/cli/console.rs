@@ -3,6 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use crate::platform::peers::Peers;
 use crate::protocol::{Command, Envelope, Event};
 use crate::session::{Host, Inbox};
 
@@ -20,6 +21,8 @@ pub struct Console<'a> {
     stopping: Cell<bool>,
     memory: Option<u64>,
     workers: usize,
+    peers: Cell<Option<Peers>>,
+    keeps_every: u32,
 }
 
 impl<'a> Console<'a> {
@@ -35,6 +38,8 @@ impl<'a> Console<'a> {
             stopping: Cell::new(false),
             memory: None,
             workers: 1,
+            peers: Cell::default(),
+            keeps_every: KEEP_SECONDS,
         }
     }
 
@@ -46,6 +51,13 @@ impl<'a> Console<'a> {
     /// The same with so many workers for a training.
     pub fn shared_by(self, workers: usize) -> Self {
         Self { workers, ..self }
+    }
+
+    /// The same with other machines for a training. Of those only the first writes it down.
+    pub fn among(self, peers: Option<Peers>) -> Self {
+        let is_first = peers.as_ref().is_none_or(|peers| peers.seat().machine == 0);
+        let keeps_every = if is_first { KEEP_SECONDS } else { 0 };
+        Self { peers: Cell::new(peers), keeps_every, ..self }
     }
 
     /// Bytes that a translation may take, if they are limited.
@@ -68,11 +80,15 @@ impl<'a> Console<'a> {
 
 impl Host for Console<'_> {
     fn keeps_every(&self) -> u32 {
-        KEEP_SECONDS
+        self.keeps_every
     }
 
     fn workers(&self) -> usize {
         self.workers
+    }
+
+    fn peers(&self) -> Option<Peers> {
+        self.peers.take()
     }
 
     fn inbox(&self) -> &Inbox {

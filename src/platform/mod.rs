@@ -10,6 +10,7 @@ pub mod allocator;
 pub mod crew;
 pub mod files;
 pub mod parallel;
+pub mod peers;
 pub mod scratch;
 pub mod simd;
 pub mod threads;

@@ -30,6 +30,7 @@ use translation::Model;
 use crate::config::TrainConfig;
 use crate::image::Picture;
 use crate::kernels::Kernels;
+use crate::platform::peers::Peers;
 use crate::protocol::{Command, Direction, Envelope, Event, Intervals, TRAINED_A_TO_B, TRAINED_B_TO_A, TrainData};
 use crate::translate::Budget;
 use crate::weights::WeightError;
@@ -56,6 +57,11 @@ pub trait Host {
     /// Workers that share a training's steps: more threads of this process, each with a batch of its own a step.
     fn workers(&self) -> usize {
         1
+    }
+
+    /// Other machines that share a training's steps, each with as many workers: for the first training that asks.
+    fn peers(&self) -> Option<Peers> {
+        None
     }
 
     /// A training is about to begin with these pictures. A host that keeps trainings takes a copy, and keeps every
@@ -285,9 +291,11 @@ where
     }
 
     async fn begin(&mut self, started: Result<TrainingRun<A>, String>) {
-        let workers = self.host.workers();
+        let (workers, peers) = (self.host.workers(), self.host.peers());
         let started = match started {
-            Ok(mut run) if workers > 1 => run.recruit(workers, &self.place.device).await.map(|()| run),
+            Ok(mut run) if workers > 1 || peers.is_some() => {
+                run.recruit(workers, peers, &self.place.device).await.map(|()| run)
+            }
             started => started,
         };
         match started {

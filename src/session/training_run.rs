@@ -12,6 +12,7 @@ use super::{Host, Inner, advice::Advice, translation::Model, workers};
 use crate::config::{Choice, Preprocess, TrainConfig};
 use crate::data::{DataError, Sampler, UnpairedDataset};
 use crate::kernels::Kernels;
+use crate::platform::peers::Peers;
 use crate::protocol::{Direction, Envelope, Event, Intervals, PREVIEW_ROWS, TrainData};
 use crate::training::{StepLosses, Trainer, memory};
 use crate::weights::Storage;
@@ -129,15 +130,15 @@ where
         }
     }
 
-    /// Shares every step with `workers − 1` more threads.
+    /// Shares every step with `workers − 1` more threads, and with other machines.
     ///
     /// # Errors
     /// When they cannot be started.
-    pub async fn recruit(&mut self, workers: usize, device: &A::Device) -> Result<(), String> {
+    pub async fn recruit(&mut self, workers: usize, peers: Option<Peers>, device: &A::Device) -> Result<(), String> {
         if self.trainer.config.preprocess == Preprocess::None {
             return Err("Without cropping, pictures differ in size: one worker has to train alone.".into());
         }
-        let exchange = workers::start(workers, &self.trainer, &self.dataset, device).await?;
+        let exchange = workers::start(workers, peers, &self.trainer, &self.dataset, device).await?;
         self.trainer.exchange = Some(Rc::new(exchange));
         self.on_device = workers.div_ceil(workers::devices::<A>(device)) as u64;
         *self.good = self.trainer.clone();
@@ -351,7 +352,12 @@ where
         let rate = self.trainer.learning_rate();
         let losses = self.trainer.step_over(batches);
         if let Err(trouble) = self.trainer.settle().await {
+            // This worker's own share of a step that nobody makes.
             self.trainer = (*self.good).clone();
+            // The workers that are left go home with what all of them had done.
+            if self.is_kept(host) {
+                self.checkpoint(host).await;
+            }
             return self.end(Some(trouble), host).await;
         }
         self.unreported += 1;

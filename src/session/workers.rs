@@ -1,5 +1,5 @@
 //! The other workers of a data-parallel training: threads that make the same steps as the session, each with its share
-//! of every batch, and that nobody sees.
+//! of every batch, and that nobody sees. Other machines have sessions and threads of their own.
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -11,19 +11,22 @@ use super::Inner;
 use super::training_run::draw;
 use crate::data::{Sampler, UnpairedDataset};
 use crate::kernels::Kernels;
+use crate::platform::peers::Peers;
 use crate::platform::threads;
+use crate::training::Trainer;
 use crate::training::exchange::Threads;
-use crate::training::{Exchange, Trainer};
 
 /// Starts `workers − 1` threads that train beside this one from the same state, and returns this one's exchange. They
-/// end with the training, when the exchange is dropped, or when they fail: then the exchange says so.
+/// end with the training, when the exchange is dropped, or when they fail: then the exchange says so. With `peers`, the
+/// exchange reaches the workers of other machines, and the first machine sends them its state.
 ///
 /// Each takes a device of its own where there are several of the kind, else they share it.
 ///
 /// # Errors
-/// When the state cannot be read from the device or a thread cannot be started.
+/// When the state cannot be read from the device, a thread cannot be started, or another machine is gone.
 pub async fn start<A>(
     workers: usize,
+    mut peers: Option<Peers>,
     trainer: &Trainer<A>,
     dataset: &UnpairedDataset,
     device: &A::Device,
@@ -33,11 +36,15 @@ where
     A::InnerBackend: Kernels,
 {
     let checkpoint = Arc::new(trainer.checkpoint().await.map_err(|error| error.to_string())?);
-    let mut exchanges = Threads::new(workers).into_iter();
+    if let Some(peers) = &mut peers {
+        peers.share(&checkpoint)?;
+    }
+    let mut exchanges = Threads::with_peers(workers, peers).into_iter();
     let own = exchanges.next().ok_or("A training needs at least one worker.")?;
     for exchange in exchanges {
         let (checkpoint, dataset) = (checkpoint.clone(), dataset.clone());
-        let (rank, device) = (exchange.rank(), other::<A>(device, exchange.rank()));
+        let rank = exchange.thread();
+        let device = other::<A>(device, rank);
         let work = async move || {
             let Ok(mut trainer) = Trainer::<A>::restore(&checkpoint, &device) else { return };
             drop(checkpoint);

@@ -2,10 +2,11 @@
 
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
-use burn::tensor::Tensor;
 use burn::tensor::backend::Backend;
+use burn::tensor::{Tensor, TensorData};
 
 use super::Gradients;
+use crate::platform::peers::{Peers, Seat};
 
 /// What the workers of one training have to tell each other. All call the same functions in the same order.
 pub trait Exchange<B: Backend>: std::fmt::Debug {
@@ -59,21 +60,23 @@ pub(super) fn gather<B: Backend>(exchange: &dyn Exchange<B>, batch: Tensor<B, 4>
     Ok(exchange.sum(all)?.reshape(shape))
 }
 
-/// Workers that are threads of this process, each with a device of its own or all with the same. Whatever order they
-/// come in, sums are taken in the order of their ranks: the same training gives the same bits.
+/// Workers that are threads of this process, each with a device of its own or all with the same; and, with [`Peers`],
+/// those of other machines, which have as many each. Whatever order they come in, sums are taken in the order of their
+/// ranks: the same training gives the same bits.
 ///
-/// (`burn-collective` 0.21 would reach other machines, too. It sums in the order of a `HashMap`, so three workers or more
-/// do not give the same bits twice; its server is one for the process, so a second training there must wait for the first; and
-/// it always brings axum, tokio and tungstenite.)
+/// (Why not with `burn-collective`: ARCHITECTURE.md tells what came of trying.)
 #[derive(Debug)]
 pub struct Threads<B: Backend> {
     meeting: Arc<Meeting<B>>,
+    /// Among the threads of this process.
     rank: usize,
 }
 
 /// Where they meet.
 #[derive(Debug)]
 struct Meeting<B: Backend> {
+    /// Which machine this is.
+    seat: Seat,
     round: Mutex<Round<B>>,
     changed: Condvar,
 }
@@ -86,16 +89,29 @@ struct Round<B: Backend> {
     parts: Vec<Option<Tensor<B, 1>>>,
     /// What came of the last one. It stays until all have come to the next, so everybody has seen it by then.
     sum: Option<Tensor<B, 1>>,
-    /// Whether a worker has left for good.
-    is_over: bool,
+    /// The other machines.
+    peers: Option<Peers>,
+    /// Why there is no next round.
+    trouble: Option<String>,
 }
 
 impl<B: Backend> Threads<B> {
     /// One exchange a worker, by rank.
     pub fn new(workers: usize) -> Vec<Self> {
-        let round = Round { number: 0, parts: vec![None; workers], sum: None, is_over: false };
-        let meeting = Arc::new(Meeting { round: Mutex::new(round), changed: Condvar::new() });
+        Self::with_peers(workers, None)
+    }
+
+    /// One exchange a worker of this machine, by rank; the other machines have to have as many workers.
+    pub fn with_peers(workers: usize, peers: Option<Peers>) -> Vec<Self> {
+        let seat = peers.as_ref().map_or(Seat { machine: 0, machines: 1 }, Peers::seat);
+        let round = Round { number: 0, parts: vec![None; workers], sum: None, peers, trouble: None };
+        let meeting = Arc::new(Meeting { seat, round: Mutex::new(round), changed: Condvar::new() });
         (0..workers).map(|rank| Self { meeting: meeting.clone(), rank }).collect()
+    }
+
+    /// Its number among the workers of this machine.
+    pub fn thread(&self) -> usize {
+        self.rank
     }
 }
 
@@ -106,33 +122,58 @@ impl<B: Backend> Meeting<B> {
     }
 }
 
+impl<B: Backend> Round<B> {
+    /// The sum of all parts, when all are there.
+    fn add_up(&mut self) -> Result<Option<Tensor<B, 1>>, String> {
+        let parts = self.parts.iter_mut().filter_map(Option::take);
+        let sum = parts.reduce(|sum, part| {
+            let device = sum.device();
+            sum + part.to_device(&device)
+        });
+        match (sum, &mut self.peers) {
+            (Some(sum), Some(peers)) => across(peers, sum).map(Some),
+            (sum, _) => Ok(sum),
+        }
+    }
+}
+
+/// The sum of every machine's tensor.
+fn across<B: Backend>(peers: &mut Peers, tensor: Tensor<B, 1>) -> Result<Tensor<B, 1>, String> {
+    let device = tensor.device();
+    let data = tensor.try_into_data().map_err(|error| format!("The device was lost: {error:?}"))?;
+    let mut values: Vec<f32> = data.iter::<f32>().collect();
+    peers.sum(&mut values)?;
+    let count = values.len();
+    Ok(Tensor::from_data(TensorData::new(values, [count]), &device))
+}
+
 impl<B: Backend> Exchange<B> for Threads<B> {
     fn workers(&self) -> usize {
-        self.meeting.round().parts.len()
+        self.meeting.round().parts.len() * self.meeting.seat.machines
     }
 
     fn rank(&self) -> usize {
-        self.rank
+        self.meeting.round().parts.len() * self.meeting.seat.machine + self.rank
     }
 
     fn sum(&self, tensor: Tensor<B, 1>) -> Result<Tensor<B, 1>, String> {
         let device = tensor.device();
         let mut round = self.meeting.round();
+        if let Some(trouble) = &round.trouble {
+            return Err(trouble.clone());
+        }
         let number = round.number;
         round.parts[self.rank] = Some(tensor);
         if round.parts.iter().all(Option::is_some) {
-            let parts = round.parts.iter_mut().filter_map(Option::take);
-            let sum = parts.reduce(|sum, part| {
-                let device = sum.device();
-                sum + part.to_device(&device)
-            });
-            round.sum = sum;
-            round.number += 1;
+            match round.add_up() {
+                Ok(sum) => (round.sum, round.number) = (sum, number + 1),
+                Err(trouble) => round.trouble = Some(trouble),
+            }
             self.meeting.changed.notify_all();
         }
         while round.number == number {
-            if round.is_over {
-                return Err("Another worker of this training has stopped.".into());
+            if let Some(trouble) = &round.trouble {
+                return Err(trouble.clone());
             }
             round = self.meeting.changed.wait(round).unwrap_or_else(PoisonError::into_inner);
         }
@@ -143,7 +184,10 @@ impl<B: Backend> Exchange<B> for Threads<B> {
 
 impl<B: Backend> Drop for Threads<B> {
     fn drop(&mut self) {
-        self.meeting.round().is_over = true;
+        let mut round = self.meeting.round();
+        round.trouble.get_or_insert("Another worker of this training has stopped.".into());
+        // The other machines hear of it now, not when the last thread here has ended.
+        round.peers = None;
         self.meeting.changed.notify_all();
     }
 }

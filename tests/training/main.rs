@@ -1,6 +1,7 @@
 //! A training as a person runs it: every option, going on, and being killed.
 
 mod kill;
+mod machines;
 mod options;
 mod resume;
 #[path = "../support/mod.rs"]

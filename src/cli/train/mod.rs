@@ -2,6 +2,7 @@
 
 mod flags;
 mod folder;
+mod machines;
 mod progress;
 mod recorder;
 
@@ -14,6 +15,7 @@ use super::report;
 use super::{Choice, Console, ExitStatus, Serve};
 use crate::config::{Changes, TrainConfig};
 use crate::data::UnpairedDataset;
+use crate::platform::peers::{Peers, Seat};
 use crate::protocol::{Command, Direction, Envelope, Intervals, TrainData};
 use flags::{Flags, flag};
 pub use folder::read_config;
@@ -47,7 +49,7 @@ pub struct Arguments {
         required_unless_present_any = ["resume", "print_config"])]
     data: Option<PathBuf>,
     /// The run's folder.
-    #[arg(long, value_name = "RUN", required_unless_present_any = ["resume", "print_config"])]
+    #[arg(long, value_name = "RUN", required_unless_present_any = ["resume", "print_config", "machines"])]
     out: Option<PathBuf>,
     /// Go on with the run in that folder (or the one of --out), or in a new folder --out with a checkpoint file, such
     /// as one from the page; its length and its intervals may change.
@@ -65,6 +67,17 @@ pub struct Arguments {
     /// Workers that share every step: threads, each with a batch of its own; with several CUDA GPUs one each.
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=64))]
     workers: u16,
+    /// Several machines share every step: the address of the first, which is where that one listens (0.0.0.0:7000 for
+    /// all its addresses). Nothing is encrypted: use it in a network that you trust, or through a tunnel.
+    #[arg(long, value_name = "HOST:PORT", requires = "machine")]
+    machines: Option<String>,
+    /// Which of them this is: 1/3 has the run, 2/3 and 3/3 help it with --data alone.
+    #[arg(long, value_name = "I/N", requires = "machines", value_parser = machines::seat)]
+    machine: Option<Seat>,
+    /// Seconds that machines wait for each other; longer than an evaluation takes.
+    #[arg(long, value_name = "SECONDS", default_value_t = 600,
+        value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    machine_timeout: u32,
     /// The newest checkpoints that are kept [default: 2]
     #[arg(long, value_name = "N")]
     keep: Option<NonZeroUsize>,
@@ -122,7 +135,7 @@ impl Arguments {
 
     /// Images of each domain in a step.
     fn images_per_step(&self, config: &TrainConfig) -> u64 {
-        u64::from(config.batch_size) * u64::from(config.accumulate) * u64::from(self.workers)
+        u64::from(config.batch_size) * u64::from(config.accumulate) * u64::from(self.workers) * machines::count(self)
     }
 
     /// Length and decay from the epochs that were asked for.
@@ -202,6 +215,7 @@ struct Plan {
     config: TrainConfig,
     keep: usize,
     command: Envelope<Command>,
+    peers: Option<Peers>,
     notes: Vec<String>,
 }
 
@@ -215,9 +229,10 @@ fn begin(arguments: &Arguments) -> Result<Plan> {
     let folder = RunFolder::create(out)?;
     let memory = Memory { data: absolute(path), keep: arguments.keep.map_or(KEEP, NonZeroUsize::get) };
     folder.describe(&config, &memory)?;
+    let peers = machines::gather(arguments, &pictures)?;
     let command = Command::Train { config: config.clone().into(), data: pictures.data };
     let command = Envelope::with(command, pictures.buffers);
-    Ok(Plan { folder, config, keep: memory.keep, command, notes: Vec::new() })
+    Ok(Plan { folder, config, keep: memory.keep, command, peers, notes: Vec::new() })
 }
 
 /// A run that goes on: the one in a folder, or one that a checkpoint file has brought from elsewhere.
@@ -255,6 +270,7 @@ fn go_on(arguments: &Arguments, run: &Path) -> Result<Plan> {
     let keep = arguments.keep.map_or(if remembered.keep == 0 { KEEP } else { remembered.keep }, NonZeroUsize::get);
     folder.put_aside_after(step)?;
     folder.describe(&config, &Memory { data, keep })?;
+    let peers = machines::gather(arguments, &pictures)?;
     let command = match checkpoint {
         Some(checkpoint) => {
             let intervals = Intervals {
@@ -267,7 +283,7 @@ fn go_on(arguments: &Arguments, run: &Path) -> Result<Plan> {
         }
         None => Envelope::with(Command::Train { config: config.clone().into(), data: pictures.data }, pictures.buffers),
     };
-    Ok(Plan { folder, config, keep, command, notes })
+    Ok(Plan { folder, config, keep, command, peers, notes })
 }
 
 /// The configuration of a run with changes, of which most are refused.
@@ -301,6 +317,9 @@ fn absolute(path: &Path) -> PathBuf {
 /// # Errors
 /// When the training cannot start, or ends in trouble.
 pub fn run(arguments: Arguments, serve: Serve) -> Result<ExitStatus> {
+    if let Some(seat) = arguments.machine.filter(|seat| seat.machine > 0 && !arguments.print_config) {
+        return machines::help(&arguments, seat, serve);
+    }
     let run = arguments.resumed()?;
     if arguments.print_config {
         let data = arguments.data.as_deref().map(Pictures::read).transpose()?;
@@ -317,7 +336,7 @@ pub fn run(arguments: Arguments, serve: Serve) -> Result<ExitStatus> {
         Some(run) => go_on(&arguments, run)?,
         None => begin(&arguments)?,
     };
-    let Plan { folder, config, keep, command, notes } = plan;
+    let Plan { folder, config, keep, command, peers, notes } = plan;
     Console::interruptible().context("cannot listen to Ctrl-C")?;
 
     let images_per_step = 2 * arguments.images_per_step(&config);
@@ -327,7 +346,9 @@ pub fn run(arguments: Arguments, serve: Serve) -> Result<ExitStatus> {
     }
     let export = |direction| Envelope::from(Command::Export { direction });
     let commands = [command, export(Direction::AtoB), export(Direction::BtoA)];
-    let console = Console::new(commands, |envelope| recorder.hear(envelope)).shared_by(usize::from(arguments.workers));
+    let console = Console::new(commands, |envelope| recorder.hear(envelope))
+        .shared_by(usize::from(arguments.workers))
+        .among(peers);
     serve(arguments.backend, &console)?;
     drop(console);
     recorder.progress.end();
