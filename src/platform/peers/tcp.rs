@@ -163,10 +163,8 @@ impl Peers {
     pub fn share(&mut self, state: &[u8]) -> Result<(), String> {
         let length = state.len() as u64;
         let is_first = self.seat.machine == 0;
-        let others = self.links.iter_mut().filter(|_| is_first);
-        let sent = others
-            .map(|link| link.tell(Kind::State, length, |stream| stream.write_all(state)))
-            .collect::<Result<_, _>>();
+        let mut others = self.links.iter_mut().filter(|_| is_first);
+        let sent = others.try_for_each(|link| link.tell(Kind::State, length, |stream| stream.write_all(state)));
         self.noted(sent)
     }
 
