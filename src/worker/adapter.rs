@@ -6,7 +6,6 @@ use js_sys::{Function, Promise, Reflect};
 use wasm_bindgen::{JsCast, JsValue};
 use wasm_bindgen_futures::JsFuture;
 
-use crate::kernels;
 use crate::platform::worker_scope;
 use crate::protocol::Event;
 use crate::session::Place;
@@ -71,8 +70,6 @@ pub async fn open(software: bool) -> Result<Place<WgpuDevice>, String> {
     if !has_feature(&adapter, NEEDED) {
         return Err(format!("The graphics processor lacks {NEEDED}, so the processor does the work."));
     }
-    // Behind WebGPU the runtime cannot tell an emulated GPU from a real one.
-    kernels::set_tiles(Some(!is_software(&adapter)));
     let device = WgpuDevice::default();
     let setup = init_setup_async::<graphics::WebGpu>(&device, RuntimeOptions::default()).await;
     setup.device.set_device_lost_callback(|_, reason| worker_scope::post(Event::DeviceLost { reason }));

@@ -35,7 +35,7 @@ const WIDE: [(Geometry, [usize; 2], [usize; 2]); 13] = [
     (Geometry::zero(3, 1, 1), [70, 131], [6, 7]),
     (Geometry::zero(4, 2, 1), [3, 64], [30, 34]),
     (Geometry::zero(4, 2, 1), [64, 128], [16, 16]),
-    (Geometry::zero(4, 2, 1), [128, 256], [9, 16]),
+    (Geometry::zero(4, 2, 1), [128, 256], [9, 17]),
     (Geometry::zero(4, 1, 1), [256, 512], [7, 6]),
     (Geometry::zero(4, 1, 1), [512, 1], [8, 5]),
     (Geometry::zero(1, 1, 0), [64, 128], [8, 9]),
@@ -250,7 +250,9 @@ fn distances<B: Kernels>() {
             let what = format!("distance of {shape:?}");
             let found = host::<B, 1>(B::distance(at(&values), goal.clone(), 10.0));
             let distance = portable::distance::<Flex>(exact(&values), expected.clone(), 10.0);
-            close(&what, &found, &host::<Flex, 1>(distance), 1e-5);
+            // Candle adds up one value after the other, which costs a sum of a million 1.6e-4.
+            let tolerance = if count > 1 << 20 { 3e-4 } else { 1e-5 };
+            close(&what, &found, &host::<Flex, 1>(distance), tolerance);
             // Scaled so that a gradient is around one.
             let grad = [0.125 * count as f64];
             let (line, exact_line) =

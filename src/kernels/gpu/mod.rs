@@ -33,8 +33,12 @@ pub fn set_tiles(choice: Option<bool>) {
     TILES.set(choice);
 }
 
-/// Whether to work by tiles where the tensor is: emulated GPUs tell subgroups of 4 to 16 units, real ones 32 and more.
+/// Whether to work by tiles where the tensor is: emulated GPUs tell subgroups of 4 to 16 units, real ones 32 and more. Not in
+/// a page yet: their code would take the worker over the size it may have.
 fn by_tiles<R: CubeRuntime>(tensor: &CubeTensor<R>) -> bool {
+    if cfg!(target_family = "wasm") {
+        return false;
+    }
     TILES.get().unwrap_or_else(|| tensor.client.properties().hardware.plane_size_max >= 32)
 }
 
