@@ -324,7 +324,8 @@ on_every_backend! {
 
     #[test]
     fn wide_convolutions_match_float64() {
-        super::convolutions::<B>(super::Case::of(&[1, 2], &super::WIDE), 1e-5);
+        // Winograd's F(4×4, 3×3) on a processor loses a digit in sums over 256 channels.
+        super::convolutions::<B>(super::Case::of(&[1, 2], &super::WIDE), 1e-4);
     }
 
     #[test]
