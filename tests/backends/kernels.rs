@@ -250,8 +250,8 @@ fn distances<B: Kernels>() {
             let what = format!("distance of {shape:?}");
             let found = host::<B, 1>(B::distance(at(&values), goal.clone(), 10.0));
             let distance = portable::distance::<Flex>(exact(&values), expected.clone(), 10.0);
-            // Candle adds up one value after the other, which costs a sum of a million 1.6e-4.
-            let tolerance = if count > 1 << 20 { 3e-4 } else { 1e-5 };
+            // Candle adds up one value after the other, which costs a sum of a million 7e-4.
+            let tolerance = if count > 1 << 20 { 2e-3 } else { 1e-5 };
             close(&what, &found, &host::<Flex, 1>(distance), tolerance);
             // Scaled so that a gradient is around one.
             let grad = [0.125 * count as f64];
