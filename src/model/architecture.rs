@@ -133,6 +133,16 @@ impl Architecture {
         norm == Norm::None
     }
 
+    /// The same network with this normalisation.
+    pub fn with_norm(mut self, new: Norm) -> Self {
+        match &mut self {
+            Self::Resnet { style, .. } => style.norm = new,
+            Self::Unet { norm, .. } => *norm = new,
+            Self::Patch { style, .. } => style.norm = new,
+        }
+        self
+    }
+
     /// Whether it is a generator.
     pub fn is_generator(&self) -> bool {
         matches!(self, Self::Resnet { .. } | Self::Unet { .. })

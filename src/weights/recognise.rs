@@ -8,7 +8,8 @@ use std::collections::{BTreeSet, HashMap, VecDeque};
 
 use super::error::printable;
 use super::{NamedTensor, WeightError, WeightFile, metadata, official_order};
-use crate::model::architecture::{Architecture, WITHOUT_NORM};
+use crate::config::Norm;
+use crate::model::architecture::{Architecture, Parameter, WITHOUT_NORM};
 
 /// Components of a name that are looked through for networks.
 const MAX_DEPTH: usize = 8;
@@ -229,10 +230,12 @@ fn recognise(tensors: &[NamedTensor], members: &[usize], skip: usize, bare: bool
     let mut members = members.to_vec();
     let shapes: Vec<(&str, &[usize])> =
         members.iter().map(|&index| (&tensors[index].name[skip..], tensors[index].shape.as_slice())).collect();
-    let by_name = Architecture::infer(&shapes).filter(|found| bare || !found.is_without_norm()).map(|architecture| {
+    let by_name = Architecture::infer(&shapes).map(|architecture| {
         let places: HashMap<&str, usize> =
             shapes.iter().zip(&members).map(|((name, _), &index)| (*name, index)).collect();
-        fit(architecture, &shapes, &places)
+        let is_silent = !bare && architecture.is_without_norm();
+        let architecture = if is_silent { architecture.with_norm(Norm::Instance) } else { architecture };
+        fit(architecture, is_silent, &shapes, &places)
     });
     if let Some(Ok(kind)) = by_name {
         return Ok(kind);
@@ -256,14 +259,17 @@ fn recognise(tensors: &[NamedTensor], members: &[usize], skip: usize, bare: bool
     })
 }
 
-/// The network under its official names.
+/// The network under its official names; `is_silent`: biases may be missing.
 fn fit(
     architecture: Architecture,
+    is_silent: bool,
     shapes: &[(&str, &[usize])],
     places: &HashMap<&str, usize>,
 ) -> Result<Kind, WeightError> {
     let parameters = architecture.parameters();
-    super::fits(shapes, &parameters)?;
+    let is_needed = |name: &str| !is_silent || !name.ends_with(".bias") || places.contains_key(name);
+    let needed: Vec<Parameter> = parameters.iter().filter(|(name, _)| is_needed(name)).cloned().collect();
+    super::fits(shapes, &needed)?;
     Ok(Kind::Known(architecture, parameters.iter().map(|(name, _)| places.get(name.as_str()).copied()).collect()))
 }
 
