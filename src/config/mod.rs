@@ -313,6 +313,21 @@ impl TrainConfig {
         self.patch_layers().map_or(self.size, |layers| (self.size >> layers.min(31)).saturating_sub(2))
     }
 
+    /// The configuration in a checkpoint. Those of versions before 0.2 have one weight for both cycle-consistency losses.
+    ///
+    /// # Errors
+    /// When it is not one as written by `serde_json`.
+    pub fn from_json(json: &str) -> serde_json::Result<Self> {
+        #[derive(Deserialize)]
+        struct Cycle {
+            lambda_cycle: Option<f32>,
+        }
+        let config: Self = serde_json::from_str(json)?;
+        // `lambda_a` reads it under that name.
+        let Cycle { lambda_cycle } = serde_json::from_str(json)?;
+        Ok(Self { lambda_b: lambda_cycle.unwrap_or(config.lambda_b), ..config })
+    }
+
     /// What is wrong with it, in one sentence; `Ok` when a training can start.
     pub fn check(&self) -> Result<(), String> {
         let positive = [("ngf", self.ngf), ("n_blocks", self.n_blocks), ("ndf", self.ndf), ("n_layers", self.n_layers)];
@@ -392,6 +407,15 @@ mod tests {
             assert_eq!(config.check(), Ok(()));
         }
         assert_eq!(TrainConfig::preset("no such"), None);
+    }
+
+    #[test]
+    fn one_weight_of_both_cycles_is_the_weight_of_each() {
+        let json = |members: &str| TrainConfig::from_json(&format!("{{\"ngf\":8{members}}}")).expect("a configuration");
+        assert_eq!(json(""), TrainConfig { ngf: 8, ..TrainConfig::default() });
+        assert_eq!(json(r#","lambda_cycle":7"#), TrainConfig { lambda_a: 7.0, lambda_b: 7.0, ..json("") });
+        assert_eq!(json(r#","lambda_a":7"#), TrainConfig { lambda_a: 7.0, ..json("") });
+        assert!(TrainConfig::from_json(r#"{"lambda_cycles":7}"#).is_err());
     }
 
     #[test]

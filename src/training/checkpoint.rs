@@ -3,8 +3,8 @@
 //!
 //! One safetensors file: the four networks under their official names with a prefix, Adam's moments
 //! under `first.` and `second.`, the generators' moving average, the image pools, and in the metadata the configuration,
-//! the counters, what a plateau of the losses is judged by, and the best measurement. Random streams and the data order are functions of the step (see [`crate::random`]),
-//! so there is no random state to save.
+//! the counters, what a plateau of the losses is judged by, the best measurement, and a checksum of all of it. Random
+//! streams and the data order are functions of the step (see [`crate::random`]), so there is no random state to save.
 
 use burn::module::Module;
 use burn::tensor::backend::{AutodiffBackend, Backend};
@@ -32,6 +32,8 @@ const WINDOW_STEPS: &str = "plateau_window_steps";
 const WINDOW_SUM: &str = "plateau_window_sum";
 /// Of the best generators that were measured: [`Trainer::best`].
 const BEST: &str = "best_distance";
+/// CRC-32 of everything else in the file.
+const CHECKSUM: &str = "checksum";
 const FIRST: &str = "first.";
 const SECOND: &str = "second.";
 
@@ -47,6 +49,9 @@ pub enum CheckpointError {
     /// Its configuration cannot be understood.
     #[error("The checkpoint's configuration cannot be used: {0}")]
     Config(String),
+    /// It can be read, but is not what was written.
+    #[error("The checkpoint is damaged: its contents do not match its checksum. Go on from an earlier one.")]
+    Damaged,
     /// Values could not be read from the device.
     #[error("The device was lost while the checkpoint was being written: {0}")]
     Device(String),
@@ -64,11 +69,32 @@ fn said(file: &WeightFile) -> Result<(TrainConfig, u64), CheckpointError> {
     if file.metadata.get(metadata::FORMAT).map(String::as_str) != Some(FORMAT) {
         return Err(CheckpointError::NotACheckpoint);
     }
+    // Versions before 0.2 wrote none.
+    if file.metadata.get(CHECKSUM).is_some_and(|written| *written != checksum(file)) {
+        return Err(CheckpointError::Damaged);
+    }
     let config = file.metadata.get(CONFIG).ok_or(CheckpointError::NotACheckpoint)?;
-    let config: TrainConfig =
-        serde_json::from_str(config).map_err(|error| CheckpointError::Config(error.to_string()))?;
+    let config = TrainConfig::from_json(config).map_err(|error| CheckpointError::Config(error.to_string()))?;
     config.check().map_err(CheckpointError::Config)?;
     Ok((config, number(file, STEP)?))
+}
+
+/// Of all tensors' names, shapes and values, in the order of their names, and all metadata but itself; 8 hexadecimal digits.
+fn checksum(file: &WeightFile) -> String {
+    let mut hasher = crc32fast::Hasher::new();
+    for (key, value) in file.metadata.iter().filter(|(key, _)| *key != CHECKSUM) {
+        hasher.update(key.as_bytes());
+        hasher.update(value.as_bytes());
+    }
+    let mut tensors: Vec<&NamedTensor> = file.tensors.iter().collect();
+    tensors.sort_unstable_by_key(|tensor| &tensor.name);
+    for NamedTensor { name, shape, values } in tensors {
+        hasher.update(name.as_bytes());
+        shape.iter().for_each(|&side| hasher.update(&(side as u64).to_le_bytes()));
+        // Every machine that this runs on stores numbers as the file does: the least significant byte first.
+        hasher.update(bytemuck::cast_slice(values));
+    }
+    format!("{:08x}", hasher.finalize())
 }
 
 fn number(file: &WeightFile, key: &str) -> Result<u64, CheckpointError> {
@@ -252,7 +278,9 @@ where
         ];
         let metadata = metadata.into_iter().chain(self.best.map(|best| (BEST, best.to_string())));
         let metadata = metadata.map(|(key, value)| (key.to_owned(), value)).collect();
-        Ok(WeightFile { metadata, tensors, ..WeightFile::default() }.write(Storage::F32)?)
+        let mut file = WeightFile { metadata, tensors, ..WeightFile::default() };
+        file.metadata.insert(CHECKSUM.into(), checksum(&file));
+        Ok(file.write(Storage::F32)?)
     }
 
     /// The training that a checkpoint holds. Checkpoints of versions before 0.2 lack what is new since; it begins as

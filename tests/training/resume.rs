@@ -86,15 +86,18 @@ fn a_damaged_checkpoint_is_passed_over_and_nothing_is_lost_but_steps() {
     let whole = weights(&run);
     let newest = run.join("checkpoint-0000006.safetensors");
     let bytes = std::fs::read(&newest).expect("a checkpoint");
-    for (length, cut) in [(bytes.len() / 2, true), (0, true), (bytes.len(), false)] {
-        std::fs::write(&newest, &bytes[..length]).expect("written");
+    let mut flipped = bytes.clone();
+    // The smallest bit of a number.
+    flipped[bytes.len() - 4] ^= 1;
+    for (found, is_damaged) in [(&bytes[..bytes.len() / 2], true), (&[], true), (&flipped, true), (&bytes, false)] {
+        std::fs::write(&newest, found).expect("written");
         for name in ["day-to-night", "night-to-day"] {
             std::fs::remove_file(run.join(format!("{name}.safetensors"))).expect("it is there");
         }
         let (_, said) = ends_with(&cyclegan(&["train", "--resume", "run"], folder.path()), 0);
-        assert_eq!(said.contains("checkpoint-0000006.safetensors is damaged: "), cut, "{said}");
-        assert_eq!(said.contains("steps 4 to 6"), cut, "{said}");
-        assert_eq!(weights(&run), whole, "{length} bytes");
+        assert_eq!(said.contains("checkpoint-0000006.safetensors is damaged: "), is_damaged, "{said}");
+        assert_eq!(said.contains("steps 4 to 6"), is_damaged, "{said}");
+        assert_eq!(weights(&run), whole, "{said}");
         assert_eq!(std::fs::read(&newest).expect("a checkpoint"), bytes);
     }
     for step in [2, 4, 6] {

@@ -217,8 +217,8 @@ pub fn read_config(folder: &Path) -> Result<TrainConfig> {
         return TrainConfig::from_toml(&text).with_context(|| path.display().to_string());
     }
     let old = folder.join(OLD_CONFIG);
-    let text = fs::read(&old).with_context(|| format!("{} is no run of train", folder.display()))?;
-    serde_json::from_slice(&text).with_context(|| format!("{} cannot be understood", old.display()))
+    let text = fs::read_to_string(&old).with_context(|| format!("{} is no run of train", folder.display()))?;
+    TrainConfig::from_json(&text).with_context(|| format!("{} cannot be understood", old.display()))
 }
 
 #[cfg(test)]

@@ -44,7 +44,7 @@ impl Imported {
         let (length, rest) = bytes.split_first_chunk()?;
         let header = rest.get(..usize::try_from(u64::from_le_bytes(*length)).ok()?)?;
         let Header { metadata } = serde_json::from_slice(header).ok()?;
-        Some((metadata.get("step")?.parse().ok()?, serde_json::from_str(metadata.get("config")?).ok()?))
+        Some((metadata.get("step")?.parse().ok()?, TrainConfig::from_json(metadata.get("config")?).ok()?))
     }
 }
 
