@@ -17,7 +17,7 @@ mod gpu;
 pub mod portable;
 
 #[cfg(any(feature = "wgpu", feature = "cuda"))]
-pub use gpu::set_tiles;
+pub use gpu::{Choice, set_tiles, tune};
 
 #[cfg(target_family = "wasm")]
 pub use cpu::help;

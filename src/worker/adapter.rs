@@ -1,11 +1,14 @@
 //! The browser's WebGPU adapter, looked at before it is used: a missing feature must lead to the
 //! processor, not to a panic inside the runtime.
 
+use burn::backend::Wgpu;
 use burn::backend::wgpu::{RuntimeOptions, WgpuDevice, graphics, init_setup_async};
 use js_sys::{Function, Promise, Reflect};
 use wasm_bindgen::{JsCast, JsValue};
 use wasm_bindgen_futures::JsFuture;
+use web_sys::console;
 
+use crate::kernels::{set_tiles, tune};
 use crate::platform::worker_scope;
 use crate::protocol::Event;
 use crate::session::Place;
@@ -73,6 +76,12 @@ pub async fn open(software: bool) -> Result<Place<WgpuDevice>, String> {
     let device = WgpuDevice::default();
     let setup = init_setup_async::<graphics::WebGpu>(&device, RuntimeOptions::default()).await;
     setup.device.set_device_lost_callback(|_, reason| worker_scope::post(Event::DeviceLost { reason }));
+    if is_software(&adapter) {
+        set_tiles(Some(false));
+    } else {
+        let choice = tune::<Wgpu>(&device).await?;
+        console::debug_1(&format!("{choice:?}").into());
+    }
     let limits = setup.device.limits();
     let tensor = limits.max_buffer_size.min(limits.max_storage_buffer_binding_size);
     Ok(Place { device, name: name(&adapter), budget: Budget { total: MEMORY, tensor, maps: MAPS } })

@@ -381,6 +381,16 @@ mod gpus {
             }
         }
 
+        /// What comes out ahead, after both ways gave the same.
+        #[test]
+        fn the_faster_way_to_convolve_is_taken() {
+            let device = Default::default();
+            let choice = pollster::block_on(cyclegan::kernels::tune::<B>(&device)).expect("a device that is there");
+            let [without, with] = choice.times;
+            assert_eq!(choice.tiles, with < without);
+            assert!(choice.difference > 0.0 && choice.difference < 1e-5, "{choice:?}");
+        }
+
         /// Twenty times the same bits, and no value left from what was in the memory before.
         #[test]
         fn convolutions_repeat_themselves() {

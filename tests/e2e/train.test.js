@@ -6,7 +6,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, test } from "node:test";
 import { choose, done, file, heard, hears, listenIn, save, setTraining, watchTimer } from "./support/app.js";
-import { host, launch, screenshot, visit } from "./support/browser.js";
+import { asGpu, host, launch, screenshot, visit } from "./support/browser.js";
 import { cyclegan } from "./support/paths.js";
 import { picture } from "./support/pictures.js";
 
@@ -80,14 +80,17 @@ test("a training on the visitor's own piles, one file of them broken", async (t)
   assert.deepEqual(errors, []);
 });
 
-test("training steps are made on WebGPU, too", async (t) => {
-  const { page, errors } = await visit(t, browser, `${server.url}?backend=wgpu`, { init: listenIn });
-  await setTraining(page, "quick", { steps: 2, preview_every: 10 });
-  const isFree = await watchTimer(page);
-  await page.click("#train-start");
-  const stopped = await hears(page, "Stopped", { timeout: 300_000 });
-  assert.deepEqual([stopped.step, stopped.trouble], [2, null]);
-  assert.equal((await heard(page, "Ready")).at(-1).backend, "wgpu");
-  await isFree();
-  assert.deepEqual(errors, []);
-});
+for (const tiles of [false, true]) {
+  test(`training steps are made on WebGPU, too${tiles ? ", by tiles" : ""}`, async (t) => {
+    const from = tiles ? await host(t, { extra: asGpu() }) : server;
+    const { page, errors } = await visit(t, browser, `${from.url}?backend=wgpu`, { init: listenIn });
+    await setTraining(page, "quick", { steps: 2, preview_every: 10 });
+    const isFree = await watchTimer(page);
+    await page.click("#train-start");
+    const stopped = await hears(page, "Stopped", { timeout: 300_000 });
+    assert.deepEqual([stopped.step, stopped.trouble], [2, null]);
+    assert.equal((await heard(page, "Ready")).at(-1).backend, "wgpu");
+    await isFree();
+    assert.deepEqual(errors, []);
+  });
+}

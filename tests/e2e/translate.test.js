@@ -6,7 +6,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
 import { choose, done, drop, file, heard, hears, listenIn, paste, result, save, watchTimer } from "./support/app.js";
-import { host, launch, screenshot, visit } from "./support/browser.js";
+import { asGpu, host, launch, screenshot, visit } from "./support/browser.js";
 import { cyclegan, root } from "./support/paths.js";
 import { asJpeg, decodePng, largestDifference, picture, spread } from "./support/pictures.js";
 import { tinyGenerator } from "./support/weights.js";
@@ -24,11 +24,11 @@ const folder = mkdtempSync(join(tmpdir(), "cyclegan-e2e-"));
 after(() => rmSync(folder, { recursive: true }));
 
 /** Runs `work` in a fresh visit with the tiny model chosen; nothing may end up in the console. */
-async function withTiny(t, work, { query = "?backend=flex", model = tiny } = {}) {
-  const { page, errors } = await visit(t, browser, server.url + query, { init: listenIn });
+async function withTiny(t, work, { query = "?backend=flex", model = tiny, from = server } = {}) {
+  const { page, errors, messages } = await visit(t, browser, from.url + query, { init: listenIn });
   await hears(page, "Ready");
   await choose(page, model);
-  await work(page);
+  await work(page, messages);
   assert.deepEqual(errors, []);
 }
 
@@ -51,11 +51,12 @@ describe("one JPEG, one model", () => {
     assert.deepEqual([expected.width, expected.height], [width, height]);
     assert.ok(spread(expected) > 10, "the tiny model makes a picture and not a grey plane");
   });
-  for (const backend of ["flex", "candle", "wgpu"]) {
-    test(`the page on ${backend} agrees with the command line`, (t) =>
-      withTiny(
+  for (const [backend, name] of [["flex"], ["candle"], ["wgpu"], ["wgpu", "a GPU with tiles"]]) {
+    test(`the page on ${name ?? backend} agrees with the command line`, async (t) => {
+      const from = name ? await host(t, { extra: asGpu() }) : server;
+      await withTiny(
         t,
-        async (page) => {
+        async (page, messages) => {
           await choose(page, jpeg);
           await done(page);
           assert.ok(largestDifference(await result(page), expected) <= 2);
@@ -67,9 +68,16 @@ describe("one JPEG, one model", () => {
             new RegExp(`${width}.*${height}`),
             "the size stands under the result",
           );
+          const [choice] = messages.filter((message) => message.startsWith("Choice"));
+          assert.equal(choice !== undefined, name !== undefined);
+          if (choice) {
+            assert.match(choice, /tiles: true/);
+            assert.ok(Number(choice.match(/difference: ([\d.e-]+)/)[1]) < 1e-5, choice);
+          }
         },
-        { query: `?backend=${backend}` },
-      ));
+        { query: `?backend=${backend}`, from },
+      );
+    });
   }
 });
 

@@ -9,9 +9,11 @@ mod distance;
 mod join;
 mod norm;
 mod planes;
+mod tune;
 
 use std::cell::Cell;
 
+use burn::tensor::ops::FloatTensorOps;
 use burn::tensor::{DType, Shape, TensorMetadata};
 use burn_cubecl::element::{BoolElement, IntElement};
 use burn_cubecl::ops::numeric::empty_device_contiguous_dtype;
@@ -20,6 +22,8 @@ use burn_cubecl::{CubeBackend, CubeRuntime, cubecl};
 use cubecl::ir::features::MmaConfig;
 use cubecl::ir::{ElemType, FloatKind};
 use cubecl::prelude::*;
+
+pub use tune::{Choice, tune};
 
 use super::{Activation, AdamStep, Border, Geometry, Goal, Kernels, Learned, Precision, portable};
 
@@ -33,13 +37,26 @@ pub fn set_tiles(choice: Option<bool>) {
     TILES.set(choice);
 }
 
-/// Whether to work by tiles where the tensor is: emulated GPUs tell subgroups of 4 to 16 units, real ones 32 and more. Not in
-/// a page yet: their code would take the worker over the size it may have.
+/// Whether to work by tiles where the tensor is: emulated GPUs tell subgroups of 4 to 16 units, real ones 32 and more.
+/// A browser tells nothing of that kind: there [`tune`] chooses.
 fn by_tiles<R: CubeRuntime>(tensor: &CubeTensor<R>) -> bool {
-    if cfg!(target_family = "wasm") {
-        return false;
-    }
     TILES.get().unwrap_or_else(|| tensor.client.properties().hardware.plane_size_max >= 32)
+}
+
+/// Whether the kernels are for it. A page computes in f32 alone: what else would do is not linked there.
+fn is_f32<R: CubeRuntime>(tensor: &CubeTensor<R>) -> bool {
+    cfg!(target_family = "wasm") || tensor.dtype == DType::F32
+}
+
+/// See [`Kernels::instance_norm`].
+fn normalised<R: CubeRuntime>(
+    input: CubeTensor<R>,
+    skipped: Option<CubeTensor<R>>,
+    slope: f32,
+) -> (CubeTensor<R>, CubeTensor<R>) {
+    let suits = by_tiles(&input) && planes::suits(&input);
+    let norm = if suits { planes::instance_norm } else { norm::instance_norm };
+    norm(input, skipped, slope)
 }
 
 /// Units of a cube.
@@ -121,7 +138,7 @@ where
         bias: Option<CubeTensor<R>>,
         geometry: Geometry,
     ) -> CubeTensor<R> {
-        if input.dtype != DType::F32 {
+        if !is_f32(&input) {
             return portable::conv2d::<Self>(input, weight, bias, geometry);
         }
         convolution::convolve(input, weight, bias, geometry)
@@ -134,9 +151,15 @@ where
         input_size: [usize; 2],
         geometry: Geometry,
     ) -> CubeTensor<R> {
-        let folds = geometry.border == Border::Reflect && bias.is_some();
-        if output_grad.dtype != DType::F32 || folds {
+        if !is_f32(&output_grad) {
             return portable::conv2d_input_grad::<Self>(output_grad, weight, bias, input_size, geometry);
+        }
+        if let (Border::Reflect, Some(bias)) = (geometry.border, &bias) {
+            let planes = Self::float_reshape(bias.clone(), Shape::from([1, bias.shape()[0], 1, 1]));
+            return Self::float_add(
+                convolution::convolve_input_grad(output_grad, weight, None, input_size, geometry),
+                planes,
+            );
         }
         convolution::convolve_input_grad(output_grad, weight, bias, input_size, geometry)
     }
@@ -147,14 +170,14 @@ where
         weight: CubeTensor<R>,
         geometry: Geometry,
     ) -> CubeTensor<R> {
-        if input.dtype != DType::F32 {
+        if !is_f32(&input) {
             return portable::conv2d_weight_grad::<Self>(input, output_grad, weight, geometry);
         }
         convolution::convolve_weight_grad(input, output_grad, geometry)
     }
 
     fn bias_grad(output_grad: CubeTensor<R>) -> CubeTensor<R> {
-        if output_grad.dtype != DType::F32 {
+        if !is_f32(&output_grad) {
             return portable::bias_grad::<Self>(output_grad);
         }
         bias::bias_grad(output_grad)
@@ -165,12 +188,10 @@ where
         skipped: Option<CubeTensor<R>>,
         slope: f32,
     ) -> (CubeTensor<R>, Option<CubeTensor<R>>) {
-        if input.dtype != DType::F32 {
+        if !is_f32(&input) {
             return (portable::instance_norm::<Self>(input, skipped, slope), None);
         }
-        let suits = by_tiles(&input) && planes::suits(&input);
-        let norm = if suits { planes::instance_norm } else { norm::instance_norm };
-        let (output, moments) = norm(input, skipped, slope);
+        let (output, moments) = normalised(input, skipped, slope);
         (output, Some(moments))
     }
 
@@ -180,30 +201,31 @@ where
         output_grad: CubeTensor<R>,
         slope: f32,
     ) -> CubeTensor<R> {
-        let Some(moments) = moments else {
+        if !is_f32(&input) {
             return portable::instance_norm_grad::<Self>(input, output_grad, slope);
-        };
+        }
+        let moments = moments.unwrap_or_else(|| normalised(input.clone(), None, slope).1);
         let suits = by_tiles(&input) && planes::suits(&input);
         let norm_grad = if suits { planes::instance_norm_grad } else { norm::instance_norm_grad };
         norm_grad(input, moments, output_grad, slope)
     }
 
     fn activate(input: CubeTensor<R>, activation: Activation) -> CubeTensor<R> {
-        if input.dtype != DType::F32 {
+        if !is_f32(&input) {
             return portable::activate::<Self>(input, activation);
         }
         activation::activate(input, activation)
     }
 
     fn activate_grad(output: CubeTensor<R>, output_grad: CubeTensor<R>, activation: Activation) -> CubeTensor<R> {
-        if output.dtype != DType::F32 {
+        if !is_f32(&output) {
             return portable::activate_grad::<Self>(output, output_grad, activation);
         }
         activation::activate_grad(output, output_grad, activation)
     }
 
     fn distance(values: CubeTensor<R>, goal: Goal<CubeTensor<R>>, weight: f32) -> CubeTensor<R> {
-        if values.dtype != DType::F32 {
+        if !is_f32(&values) {
             return portable::distance::<Self>(values, goal, weight);
         }
         distance::distance(values, goal, weight)
@@ -215,21 +237,21 @@ where
         weight: f32,
         distance_grad: CubeTensor<R>,
     ) -> CubeTensor<R> {
-        if values.dtype != DType::F32 {
+        if !is_f32(&values) {
             return portable::distance_grad::<Self>(values, goal, weight, distance_grad);
         }
         distance::distance_grad(values, goal, weight, distance_grad)
     }
 
     fn join(parts: Vec<CubeTensor<R>>) -> CubeTensor<R> {
-        if parts.iter().any(|part| part.dtype != DType::F32) {
+        if !parts.iter().all(is_f32) {
             return portable::join::<Self>(parts);
         }
         join::join(parts)
     }
 
     fn adam(all: Vec<(Learned<CubeTensor<R>>, CubeTensor<R>)>, step: AdamStep) -> Vec<Learned<CubeTensor<R>>> {
-        if all.iter().any(|(_, grad)| grad.dtype != DType::F32) {
+        if !all.iter().all(|(_, grad)| is_f32(grad)) {
             return portable::adam::<Self>(all, step);
         }
         adam::adam(all, step)
