@@ -3,6 +3,9 @@
 //!
 //! ARCHITECTURE.md walks through the rooms; arrows point down only.
 
+// What a file or a person can cause is an error and never a panic; tests may expect what they like.
+#![cfg_attr(not(test), warn(clippy::expect_used))]
+
 #[cfg(not(target_family = "wasm"))]
 pub mod cli;
 pub mod config;

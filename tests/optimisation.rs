@@ -48,6 +48,7 @@ fn stateful() -> TrainConfig {
         clip_grad: 1.0,
         ema: 0.9,
         batch_size: 2,
+        accumulate: 2,
         checkpoint_activations: true,
         ..config()
     }

@@ -321,11 +321,12 @@ impl TrainConfig {
         #[derive(Deserialize)]
         struct Cycle {
             lambda_cycle: Option<f32>,
+            lambda_b: Option<f32>,
         }
         let config: Self = serde_json::from_str(json)?;
-        // `lambda_a` reads it under that name.
-        let Cycle { lambda_cycle } = serde_json::from_str(json)?;
-        Ok(Self { lambda_b: lambda_cycle.unwrap_or(config.lambda_b), ..config })
+        // `lambda_a` reads it under that name; a name of its own counts before what another brings along.
+        let Cycle { lambda_cycle, lambda_b } = serde_json::from_str(json)?;
+        Ok(Self { lambda_b: lambda_b.or(lambda_cycle).unwrap_or(config.lambda_b), ..config })
     }
 
     /// What is wrong with it, in one sentence; `Ok` when a training can start.
@@ -414,6 +415,7 @@ mod tests {
         let json = |members: &str| TrainConfig::from_json(&format!("{{\"ngf\":8{members}}}")).expect("a configuration");
         assert_eq!(json(""), TrainConfig { ngf: 8, ..TrainConfig::default() });
         assert_eq!(json(r#","lambda_cycle":7"#), TrainConfig { lambda_a: 7.0, lambda_b: 7.0, ..json("") });
+        assert_eq!(json(r#","lambda_cycle":7,"lambda_b":2"#), TrainConfig { lambda_a: 7.0, lambda_b: 2.0, ..json("") });
         assert_eq!(json(r#","lambda_a":7"#), TrainConfig { lambda_a: 7.0, ..json("") });
         assert!(TrainConfig::from_json(r#"{"lambda_cycles":7}"#).is_err());
     }

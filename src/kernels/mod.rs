@@ -368,12 +368,7 @@ pub fn depthwise_conv2d<B: Kernels>(
     bias: Option<Tensor<B, 1>>,
     geometry: Geometry,
 ) -> Tensor<B, 4> {
-    let channels = input.dims()[1];
-    let planes: Tensor<B, 4> = float(B::convolve_depthwise(primitive(input), primitive(weight), geometry));
-    match bias {
-        Some(bias) => planes + bias.reshape([1, channels, 1, 1]),
-        None => planes,
-    }
+    portable::biased(float(B::convolve_depthwise(primitive(input), primitive(weight), geometry)), bias)
 }
 
 /// [`Kernels::instance_norm`] on tensors.

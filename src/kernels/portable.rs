@@ -129,15 +129,16 @@ pub fn conv2d_input_grad<B: Backend>(
     );
     let full = float::<B, 4>(B::conv_transpose2d(primitive(output_grad), weight, None, options));
     let folded = fold(fold(full, 2, reflected), 3, reflected);
-    let sum = match bias {
-        Some(bias) => {
-            let bias = float::<B, 1>(bias);
-            let channels = bias.dims()[0];
-            folded + bias.reshape([1, channels, 1, 1])
-        }
-        None => folded,
-    };
-    primitive(sum)
+    primitive(biased(folded, bias.map(float)))
+}
+
+/// Planes `[N, C, H, W]` and a bias `[C]`.
+pub fn biased<B: Backend>(planes: Tensor<B, 4>, bias: Option<Tensor<B, 1>>) -> Tensor<B, 4> {
+    let channels = planes.dims()[1];
+    match bias {
+        Some(bias) => planes + bias.reshape([1, channels, 1, 1]),
+        None => planes,
+    }
 }
 
 /// The adjoint of reflection padding along one axis: every mirrored pixel's gradient is added to

@@ -79,7 +79,9 @@ pub async fn open(software: bool) -> Result<Place<WgpuDevice>, String> {
     if is_software(&adapter) {
         set_tiles(Some(false));
     } else {
-        let choice = tune::<Wgpu>(&device).await?;
+        let choice = tune::<Wgpu>(&device).await.map_err(|error| {
+            format!("The graphics processor failed its first computation ({error}), so the processor does the work.")
+        })?;
         console::debug_1(&format!("{choice:?}").into());
     }
     let limits = setup.device.limits();

@@ -384,11 +384,25 @@ mod gpus {
         /// What comes out ahead, after both ways gave the same.
         #[test]
         fn the_faster_way_to_convolve_is_taken() {
+            use burn::tensor::{Distribution, Tensor};
+            use cyclegan::kernels::{Geometry, conv2d, set_tiles, tune};
             let device = Default::default();
-            let choice = pollster::block_on(cyclegan::kernels::tune::<B>(&device)).expect("a device that is there");
+            let choice = pollster::block_on(tune::<B>(&device)).expect("a device that is there");
             let [without, with] = choice.times;
             assert_eq!(choice.tiles, with < without);
             assert!(choice.difference > 0.0 && choice.difference < 1e-5, "{choice:?}");
+            let noise = |shape: [usize; 4]| Tensor::<B, 4>::random(shape, Distribution::Default, &device);
+            let (input, weight) = (noise([1, 64, 32, 32]), noise([64, 64, 3, 3]));
+            let output = || {
+                let output = conv2d(input.clone(), weight.clone(), None, Geometry::reflect(3));
+                output.into_data().to_vec::<f32>().expect("f32")
+            };
+            let chosen = output();
+            let [other, same] = [!choice.tiles, choice.tiles].map(|tiles| {
+                set_tiles(Some(tiles));
+                output()
+            });
+            assert!(chosen == same && chosen != other, "{choice:?}");
         }
 
         /// Twenty times the same bits, and no value left from what was in the memory before.

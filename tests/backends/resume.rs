@@ -74,14 +74,15 @@ fn twenty_steps_are_ten_and_a_checkpoint_and_ten_bit_for_bit() {
 #[test]
 fn a_damaged_checkpoint_is_refused_and_a_weight_file_is_none() {
     let device = Default::default();
-    let trainer = Trainer::<A>::new(config(), &device);
+    let mut trainer = Trainer::<A>::new(config(), &device);
+    train(&mut trainer, 2);
     let bytes = saved(&trainer);
     for length in [0, 7, 100, bytes.len() / 2, bytes.len() - 1] {
         assert!(Trainer::<A>::restore(&bytes[..length], &device).is_err(), "{length} bytes");
     }
-    // One bit of a weight, of a fake, of the last tensor; one digit of the number of steps.
+    // One bit of a generator, of a moment, of a pool's fake; one digit of the number of steps.
     let header = 8 + u64::from_le_bytes(*bytes.first_chunk().expect("a length")) as usize;
-    let steps = bytes.windows(9).position(|text| text == b"\"step\":\"0").expect("the steps") + 8;
+    let steps = bytes.windows(9).position(|text| text == b"\"step\":\"2").expect("the steps") + 8;
     for place in [header, (header + bytes.len()) / 2, bytes.len() - 4, steps] {
         let mut flipped = bytes.clone();
         flipped[place] ^= 1;

@@ -13,7 +13,6 @@ mod tune;
 
 use std::cell::Cell;
 
-use burn::tensor::ops::FloatTensorOps;
 use burn::tensor::{DType, Shape, TensorMetadata};
 use burn_cubecl::element::{BoolElement, IntElement};
 use burn_cubecl::ops::numeric::empty_device_contiguous_dtype;
@@ -25,7 +24,7 @@ use cubecl::prelude::*;
 
 pub use tune::{Choice, tune};
 
-use super::{Activation, AdamStep, Border, Geometry, Goal, Kernels, Learned, Precision, portable};
+use super::{Activation, AdamStep, Border, Geometry, Goal, Kernels, Learned, Precision, float, portable, primitive};
 
 thread_local! {
     static TILES: Cell<Option<bool>> = const { Cell::new(None) };
@@ -48,14 +47,18 @@ fn is_f32<R: CubeRuntime>(tensor: &CubeTensor<R>) -> bool {
     cfg!(target_family = "wasm") || tensor.dtype == DType::F32
 }
 
+/// Whether a norm takes a launch for all planes.
+fn by_planes<R: CubeRuntime>(maps: &CubeTensor<R>) -> bool {
+    by_tiles(maps) && planes::suits(maps)
+}
+
 /// See [`Kernels::instance_norm`].
 fn normalised<R: CubeRuntime>(
     input: CubeTensor<R>,
     skipped: Option<CubeTensor<R>>,
     slope: f32,
 ) -> (CubeTensor<R>, CubeTensor<R>) {
-    let suits = by_tiles(&input) && planes::suits(&input);
-    let norm = if suits { planes::instance_norm } else { norm::instance_norm };
+    let norm = if by_planes(&input) { planes::instance_norm } else { norm::instance_norm };
     norm(input, skipped, slope)
 }
 
@@ -154,14 +157,13 @@ where
         if !is_f32(&output_grad) {
             return portable::conv2d_input_grad::<Self>(output_grad, weight, bias, input_size, geometry);
         }
-        if let (Border::Reflect, Some(bias)) = (geometry.border, &bias) {
-            let planes = Self::float_reshape(bias.clone(), Shape::from([1, bias.shape()[0], 1, 1]));
-            return Self::float_add(
-                convolution::convolve_input_grad(output_grad, weight, None, input_size, geometry),
-                planes,
-            );
+        // A border that is folded back would fold the bias, too.
+        let (within, after) = if geometry.border == Border::Reflect { (None, bias) } else { (bias, None) };
+        let output = convolution::convolve_input_grad(output_grad, weight, within, input_size, geometry);
+        match after {
+            Some(bias) => primitive(portable::biased::<Self>(float(output), Some(float(bias)))),
+            None => output,
         }
-        convolution::convolve_input_grad(output_grad, weight, bias, input_size, geometry)
     }
 
     fn convolve_weight_grad(
@@ -205,8 +207,7 @@ where
             return portable::instance_norm_grad::<Self>(input, output_grad, slope);
         }
         let moments = moments.unwrap_or_else(|| normalised(input.clone(), None, slope).1);
-        let suits = by_tiles(&input) && planes::suits(&input);
-        let norm_grad = if suits { planes::instance_norm_grad } else { norm::instance_norm_grad };
+        let norm_grad = if by_planes(&input) { planes::instance_norm_grad } else { norm::instance_norm_grad };
         norm_grad(input, moments, output_grad, slope)
     }
 

@@ -9,11 +9,11 @@ use super::set_tiles;
 use crate::kernels::{Geometry, Kernels, conv2d};
 
 /// Channels of a residual block's 3×3 convolution, most of a generator's work, on maps of [`SIDE`]²: the official one and,
-/// tried first, a tenth of it.
+/// tried first, a sixteenth of its arithmetic.
 const LAYERS: [usize; 2] = [64, 256];
 const SIDE: usize = 64;
 
-/// A measurement may take about so long: four times what browsers blur their clocks by, and no one notices.
+/// A measurement may take about so long: far more than the 0.1 ms that browsers round their clocks to, and no one notices.
 const ENOUGH: Duration = Duration::from_millis(20);
 const MOST_RUNS: u32 = 64;
 
@@ -33,7 +33,7 @@ pub struct Choice {
     pub difference: f32,
 }
 
-/// Tries both ways on the device, has this thread take the faster one from then on, and says which. Takes a tenth of a second
+/// Tries both ways on the device, has this thread take the faster one from then on, and says which. Takes some tenths of a second
 /// beside the compilation of both; a slow adapter is judged by the small layer. Tiles whose outputs are not those of
 /// the other way, by a driver's fault, are not taken.
 ///
