@@ -1,5 +1,5 @@
 //! Speed of a backend's kernels on every layer of the official networks at 256²: `make bench ROWS=k`, or
-//! `cargo bench --bench kernels [-- --json] [--backend NAME] [--batch N] [--ceiling GFLOPS]`.
+//! `cargo bench --bench kernels [-- --json] [--backend NAME] [--only LAYER] [--side PIXELS] [--batch N] [--ceiling GFLOPS]`.
 //!
 //! On flex convolutions are held against the processor's ceiling for f32 arithmetic: the best that the `gemm`
 //! crate does on 1024³ in the same run, measured again before every layer, since a machine slows and
@@ -96,8 +96,12 @@ fn main() {
 }
 
 fn measure<B: Kernels>(mut ceiling: Option<Ceiling>) {
-    let batch = option("--batch").and_then(|number| number.parse().ok()).unwrap_or(1);
-    let products: Vec<Line> = LAYERS.iter().flat_map(|layer| times::<B>(layer, batch, &mut ceiling)).collect();
+    let number = |flag, usual| option(flag).and_then(|number| number.parse().ok()).unwrap_or(usual);
+    let (batch, side): (usize, usize) = (number("--batch", 1), number("--side", 256));
+    let only = option("--only").unwrap_or_default();
+    let layers = LAYERS.iter().filter(|layer| layer.name.contains(&only));
+    let layers = layers.map(|layer| Layer { side: layer.side * side / 256, ..*layer });
+    let products: Vec<Line> = layers.flat_map(|layer| times::<B>(&layer, batch, &mut ceiling)).collect();
     let told = option("--ceiling").and_then(|number| number.parse().ok());
     let (arithmetic, copying) = match &ceiling {
         Some(ceiling) => (ceiling.arithmetic(), copying()),

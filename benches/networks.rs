@@ -36,6 +36,7 @@ const WARM_UP: usize = 1;
 const RUNS: usize = 5;
 
 fn main() -> Result<()> {
+    cyclegan::platform::allocator::keep_freed_memory();
     // `cargo bench` adds its own flag.
     let mut arguments: Vec<String> = std::env::args().skip(1).filter(|argument| argument != "--bench").collect();
     let backend = match arguments.iter().position(|argument| argument == "--backend") {

@@ -121,11 +121,13 @@ def others(seconds):
 
 
 def interleave(contenders, rounds, burst=1):
-    """A B C, A B C, …: whatever slows the machine meets all of them. Returns the cores that others took meanwhile."""
+    """A B C, A B C, …: whatever slows the machine meets all of them. `burst` runs a turn, or a list of them, one a
+    contender. Returns the cores that others took meanwhile."""
     heard = []
+    bursts = burst if isinstance(burst, list) else [burst] * len(contenders)
     for _ in range(rounds):
-        for contender in contenders:
-            contender.run(burst)
+        for contender, runs in zip(contenders, bursts):
+            contender.run(runs)
             time.sleep(PAUSE)
             heard.append(others(LISTEN))
     return round(statistics.mean(heard), 2)

@@ -224,7 +224,8 @@ def cost_per_pixel(bench):
         everyone.append(bench.native(f"ours {side}²", "forward", generator, planes, side, "OUTPUT", threads=2))
         if side <= 512:
             everyone[-1].check(bench.material.reference(side))
-    disturbance = interleave(everyone, bench.turns(5))
+    # As many pixels a turn for everyone.
+    disturbance = interleave(everyone, bench.turns(5), [max(sides) ** 2 // side**2 for side in sides])
     costs = [contender.median * 1e6 / side**2 for contender, side in zip(everyone, sides)]
     yield {
         "work": f"cost per pixel, {sides[0]}² to {sides[-1]}²: dearest over cheapest",

@@ -7,8 +7,8 @@ pub fn keep_freed_memory() {
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
     #[allow(unsafe_code, reason = "mallopt takes two numbers and is called before other threads start")]
     unsafe {
-        // The largest block that is not mapped by itself, and what the heap's top may hold before it is trimmed.
-        libc::mallopt(libc::M_MMAP_THRESHOLD, 32 << 20);
+        // No block is mapped by itself, however large, and the heap's top is not trimmed.
+        libc::mallopt(libc::M_MMAP_MAX, 0);
         libc::mallopt(libc::M_TRIM_THRESHOLD, i32::MAX);
     }
 }

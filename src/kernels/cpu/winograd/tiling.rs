@@ -1,6 +1,6 @@
 //! How a convolution's outputs are cut into tiles, and the way of a picture's rows into the tiles' spectra and back.
 //!
-//! A row is sorted into four phases (every fourth pixel), so that the same place of neighbouring tiles
+//! A row is sorted into as many phases as a tile is wide (of four, every fourth pixel), so that the same place of neighbouring tiles
 //! lies side by side and [`LANES`] tiles are transformed at once.
 
 use std::ops::Range;
@@ -8,8 +8,7 @@ use std::ops::Range;
 use super::super::Layer;
 use super::super::axis::Axis;
 use super::super::lanes::{LANES, Lanes, each};
-use super::transforms::{input_adjoint, input_transform, output_adjoint, output_transform, transpose};
-use super::{FREQUENCIES, PATCH, TILE};
+use super::transforms::{F, Transforms};
 use crate::platform::simd::vectorised;
 use crate::platform::{parallel, scratch};
 
@@ -18,7 +17,7 @@ use crate::platform::{parallel, scratch};
 const COLUMNS: usize = 256;
 
 /// A convolution's tiles. A line is one row of them in one image.
-pub struct Tiling {
+pub struct Tiling<const TILE: usize, const PATCH: usize> {
     rows: Axis,
     columns: Axis,
     layer: Layer,
@@ -32,7 +31,10 @@ pub struct Tiling {
     phase: usize,
 }
 
-impl Tiling {
+impl<const TILE: usize, const PATCH: usize> Tiling<TILE, PATCH>
+where
+    F<TILE, PATCH>: Transforms<TILE, PATCH>,
+{
     pub fn new(layer: Layer) -> Self {
         let [down, across] = layer.output_size().map(|side| side.div_ceil(TILE));
         let axis = |side, tiles| Axis::reaching(layer.geometry, side, tiles * TILE + 2);
@@ -59,7 +61,7 @@ impl Tiling {
 
     /// Floats of all frequencies of one channel.
     pub fn spectrum(&self) -> usize {
-        FREQUENCIES * self.pitch()
+        PATCH * PATCH * self.pitch()
     }
 
     /// Floats of a padded row, in whole tiles.
@@ -92,22 +94,21 @@ impl Tiling {
 
     /// Sorts a row into its phases.
     fn sort(&self, row: &[f32], phases: &mut [f32]) {
-        let (left, right) = phases.split_at_mut(2 * self.phase);
-        let (first, second) = left.split_at_mut(self.phase);
-        let (third, fourth) = right.split_at_mut(self.phase);
-        let (quads, rest) = row.as_chunks::<TILE>();
-        for ((((quad, first), second), third), fourth) in quads.iter().zip(first).zip(second).zip(third).zip(fourth) {
-            [*first, *second, *third, *fourth] = *quad;
+        let (tiles, rest) = row.as_chunks::<TILE>();
+        for (phase, to) in phases.chunks_exact_mut(self.phase).take(TILE).enumerate() {
+            for (to, tile) in to.iter_mut().zip(tiles) {
+                *to = tile[phase];
+            }
         }
         for (phase, value) in rest.iter().enumerate() {
-            phases[phase * self.phase + quads.len()] = *value;
+            phases[phase * self.phase + tiles.len()] = *value;
         }
     }
 
     /// The inverse of [`Tiling::sort`].
     fn unsort(&self, phases: &[f32], row: &mut [f32]) {
-        for (tile, quad) in row.chunks_mut(TILE).enumerate() {
-            for (phase, value) in quad.iter_mut().enumerate() {
+        for (tile, pixels) in row.chunks_mut(TILE).enumerate() {
+            for (phase, value) in pixels.iter_mut().enumerate() {
                 *value = phases[phase * self.phase + tile];
             }
         }
@@ -144,7 +145,7 @@ impl Tiling {
     fn transform_line(&self, phases: &mut [f32], index: usize, spectrum: &mut [f32]) {
         let row = TILE * self.phase;
         for start in (0..row).step_by(LANES) {
-            let values = input_transform(each(
+            let values = F::<TILE, PATCH>::input(each(
                 #[inline(always)]
                 |i| Lanes::whole(&phases[i * row + start..]),
             ));
@@ -155,7 +156,7 @@ impl Tiling {
         for (i, phases) in phases.chunks_exact(row).enumerate() {
             for (tile, place) in self.vectors(index) {
                 let pixel = |column: usize| Lanes::whole(&phases[column % TILE * self.phase + column / TILE + tile..]);
-                for (j, values) in input_transform(each(pixel)).into_iter().enumerate() {
+                for (j, values) in F::<TILE, PATCH>::input(each(pixel)).into_iter().enumerate() {
                     values.store_whole(&mut spectrum[(i * PATCH + j) * self.pitch() + place..]);
                 }
             }
@@ -189,7 +190,8 @@ impl Tiling {
             for (tile, place) in self.vectors(index) {
                 let frequency = |j: usize| Lanes::whole(&spectrum[(i * PATCH + j) * self.pitch() + place..]);
                 // What lies past the line's last tile belongs to the next line.
-                let values = input_adjoint(each(frequency)).map(|values| values.first(self.across - tile));
+                let values =
+                    F::<TILE, PATCH>::input_adjoint(each(frequency)).map(|values| values.first(self.across - tile));
                 for (column, values) in values.into_iter().enumerate() {
                     let to = &mut phases[column % TILE * self.phase + column / TILE + tile..];
                     (Lanes::whole(to) + values).store_whole(to);
@@ -197,7 +199,7 @@ impl Tiling {
             }
         }
         for start in (0..row).step_by(LANES) {
-            let values = input_adjoint(each(
+            let values = F::<TILE, PATCH>::input_adjoint(each(
                 #[inline(always)]
                 |i| Lanes::whole(&phases[i * row + start..]),
             ));
@@ -216,17 +218,18 @@ impl Tiling {
                     #[inline(always)]
                     || {
                         for (tile, place) in self.vectors(index) {
-                            let columns: [[Lanes; 4]; 6] = each(
-                                #[inline(always)]
-                                |j| {
-                                    output_transform(each(
-                                        #[inline(always)]
-                                        |i| Lanes::whole(&spectrum[(i * PATCH + j) * self.pitch() + place..]),
-                                    ))
-                                },
-                            );
-                            for (row, values) in transpose(columns).into_iter().enumerate() {
-                                for (column, values) in output_transform(values).into_iter().enumerate() {
+                            let mut rows = [[Lanes::default(); PATCH]; TILE];
+                            for j in 0..PATCH {
+                                let column = F::<TILE, PATCH>::output(each(
+                                    #[inline(always)]
+                                    |i| Lanes::whole(&spectrum[(i * PATCH + j) * self.pitch() + place..]),
+                                ));
+                                for row in 0..TILE {
+                                    rows[row][j] = column[row];
+                                }
+                            }
+                            for (row, values) in rows.into_iter().enumerate() {
+                                for (column, values) in F::<TILE, PATCH>::output(values).into_iter().enumerate() {
                                     let to = &mut pixels[(row * TILE + column) * self.phase + tile..];
                                     (values + Lanes::splat(bias)).store_whole(to);
                                 }
@@ -258,17 +261,19 @@ impl Tiling {
                         #[inline(always)]
                         || {
                             for (tile, place) in self.vectors(index) {
-                                let rows: [[Lanes; 6]; 4] = each(
-                                    #[inline(always)]
-                                    |row| {
-                                        output_adjoint(each(
-                                            #[inline(always)]
-                                            |column| Lanes::whole(&pixels[(row * TILE + column) * self.phase + tile..]),
-                                        ))
-                                    },
-                                );
-                                for (j, values) in transpose(rows).into_iter().enumerate() {
-                                    for (i, values) in output_adjoint(values).into_iter().enumerate() {
+                                let mut columns = [[Lanes::default(); TILE]; PATCH];
+                                for row in 0..TILE {
+                                    let values = F::<TILE, PATCH>::output_adjoint(each(
+                                        #[inline(always)]
+                                        |column| Lanes::whole(&pixels[(row * TILE + column) * self.phase + tile..]),
+                                    ));
+                                    for j in 0..PATCH {
+                                        columns[j][row] = values[j];
+                                    }
+                                }
+                                for (j, values) in columns.into_iter().enumerate() {
+                                    for (i, values) in F::<TILE, PATCH>::output_adjoint(values).into_iter().enumerate()
+                                    {
                                         values.store_whole(&mut spectrum[(i * PATCH + j) * self.pitch() + place..]);
                                     }
                                 }
