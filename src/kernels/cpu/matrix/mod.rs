@@ -1,6 +1,7 @@
-//! Matrix products over slices, on the calling thread.
+//! Matrix products over slices, on the calling thread: the gemm crate's natively, our own in a browser.
 
-use gemm::Parallelism;
+#[cfg(any(target_family = "wasm", test))]
+mod panels;
 
 /// How a slice is read as a matrix.
 #[derive(Clone, Copy)]
@@ -23,6 +24,9 @@ pub fn multiply(
         rows == 0 || columns == 0 || (rows - 1) * view.row + (columns - 1) * view.column < len
     };
     assert!(fits(to.len(), m, n, to_view) && fits(a.len(), m, k, a_view) && fits(b.len(), k, n, b_view));
+    #[cfg(target_family = "wasm")]
+    panels::multiply([m, n, k], (to, to_view), keep, (a, a_view), (b, b_view));
+    #[cfg(not(target_family = "wasm"))]
     #[allow(unsafe_code, reason = "gemm takes pointers; the assertion above keeps every index inside its slice")]
     unsafe {
         gemm::gemm(
@@ -44,7 +48,7 @@ pub fn multiply(
             false,
             false,
             false,
-            Parallelism::None,
+            gemm::Parallelism::None,
         );
     }
 }
