@@ -82,6 +82,7 @@ fn option(flag: &str) -> Option<String> {
 }
 
 fn main() {
+    cyclegan::platform::allocator::keep_freed_memory();
     match option("--backend").as_deref().unwrap_or("flex") {
         "flex" => measure::<Flex>(Some(Ceiling::new())),
         #[cfg(feature = "candle")]

@@ -6,6 +6,7 @@ import statistics
 import subprocess
 import threading
 import time
+from itertools import repeat
 from pathlib import Path
 
 import numpy
@@ -120,14 +121,13 @@ def others(seconds):
     return (busy_seconds() - before) / (time.monotonic() - start)
 
 
-def interleave(contenders, rounds, burst=1):
-    """A B C, A B C, …: whatever slows the machine meets all of them. `burst` runs a turn, or a list of them, one a
-    contender. Returns the cores that others took meanwhile."""
+def interleave(contenders, rounds, bursts=repeat(1)):
+    """A B C, A B C, …: whatever slows the machine meets all of them. `bursts` are the runs a turn of each contender.
+    Returns the cores that others took meanwhile."""
     heard = []
-    bursts = burst if isinstance(burst, list) else [burst] * len(contenders)
     for _ in range(rounds):
-        for contender, runs in zip(contenders, bursts):
-            contender.run(runs)
+        for contender, burst in zip(contenders, bursts):
+            contender.run(burst)
             time.sleep(PAUSE)
             heard.append(others(LISTEN))
     return round(statistics.mean(heard), 2)

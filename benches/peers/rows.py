@@ -10,6 +10,7 @@ import sys
 import sysconfig
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from itertools import repeat
 from pathlib import Path
 
 from contender import QUIET, Contender, Failed, interleave, others, ratio
@@ -372,7 +373,7 @@ def on_cuda(bench):
             except Failed as error:
                 # One that is not there or computes something else is named above the table, not in it.
                 notes.append(str(error).split(" (/")[0])
-        disturbance = interleave(contenders, bench.turns(10), burst=5)
+        disturbance = interleave(contenders, bench.turns(10), repeat(5))
         title = {"forward": "forward 256²", "step": "training step 256²"}[work]
         rivals = [contender for contender in contenders if not contender.ours]
         yield {

@@ -172,3 +172,9 @@ fn fold(padded: &[f32], filters: Filters, layer: Layer) -> Vec<f32> {
     });
     planes
 }
+
+/// Values in [-1, 1] for tests, others for every seed.
+#[cfg(test)]
+fn values(count: usize, seed: usize) -> Vec<f32> {
+    (0..count).map(|index| ((index * 7919 + seed * 104_729) % 1009) as f32 / 504.0 - 1.0).collect()
+}

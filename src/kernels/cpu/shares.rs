@@ -167,10 +167,7 @@ pub fn help(words: &[i32; 16], number: usize, operands: [Vec<f32>; 3]) -> Vec<f3
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn values(count: usize) -> Vec<f32> {
-        (0..count).map(|index| ((index * 7919 % 1009) as f32 / 504.0 - 1.0) * 0.5).collect()
-    }
+    use crate::kernels::cpu::values;
 
     #[test]
     fn shares_of_every_pass_make_the_whole() {
@@ -179,9 +176,9 @@ mod tests {
             for (batch, inputs, outputs) in [(1, 24, 40), (2, 16, 33), (1, 3, 16), (2, 40, 3)] {
                 let layer = Layer { batch, inputs, outputs, size: [13, 10], geometry };
                 let [height, width] = layer.output_size();
-                let (input, grad) = (values(batch * inputs * 130), values(batch * outputs * height * width));
-                let weight = values(inputs * outputs * layer.taps());
-                let biases = values(inputs.max(outputs));
+                let (input, grad) = (values(batch * inputs * 130, 1), values(batch * outputs * height * width, 2));
+                let weight = values(inputs * outputs * layer.taps(), 3);
+                let biases = values(inputs.max(outputs), 4);
                 for (pass, operands) in [
                     (Pass::Forward, [&input[..], &weight, &biases[..outputs]]),
                     (Pass::InputGrad, [&grad, &weight, &biases[..inputs]]),

@@ -12,14 +12,13 @@ pub struct View {
     column: usize,
 }
 
-/// `to[m × n] = keep · to + a[m × k] · b[k × n]` on this thread.
-pub fn multiply(
-    [m, n, k]: [usize; 3],
-    (to, to_view): (&mut [f32], View),
-    keep: bool,
-    (a, a_view): (&[f32], View),
-    (b, b_view): (&[f32], View),
-) {
+/// A matrix that is read.
+pub type Factor<'a> = (&'a [f32], View);
+/// A matrix that is written.
+pub type Sums<'a> = (&'a mut [f32], View);
+
+/// With `k` of at least 1, `to[m × n] = keep · to + a[m × k] · b[k × n]` on this thread.
+pub fn multiply([m, n, k]: [usize; 3], (to, to_view): Sums, keep: bool, (a, a_view): Factor, (b, b_view): Factor) {
     let fits = |len: usize, rows: usize, columns: usize, view: View| {
         rows == 0 || columns == 0 || (rows - 1) * view.row + (columns - 1) * view.column < len
     };

@@ -6,7 +6,7 @@
 
 use wide::f32x8;
 
-use super::View;
+use super::{Factor, Sums, View};
 use crate::platform::scratch;
 
 /// Rows of a kernel's block.
@@ -17,13 +17,7 @@ const COLUMNS: usize = 8;
 const DEPTH: usize = 256;
 
 /// As [`super::multiply`], whose checks have been made.
-pub fn multiply(
-    [m, n, k]: [usize; 3],
-    (to, to_view): (&mut [f32], View),
-    keep: bool,
-    (a, a_view): (&[f32], View),
-    (b, b_view): (&[f32], View),
-) {
+pub fn multiply([m, n, k]: [usize; 3], (to, to_view): Sums, keep: bool, (a, a_view): Factor, (b, b_view): Factor) {
     let deepest = DEPTH.min(k);
     let sizes = [m.next_multiple_of(ROWS) * deepest, n.next_multiple_of(COLUMNS) * deepest];
     scratch::with(sizes, |[left, right]| {
@@ -101,10 +95,7 @@ fn write(block: [f32x8; ROWS], to: &mut [f32], view: View, [rows, columns]: [usi
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn values(count: usize, seed: usize) -> Vec<f32> {
-        (0..count).map(|index| ((index * 7919 + seed * 104_729) % 1009) as f32 / 504.0 - 1.0).collect()
-    }
+    use crate::kernels::cpu::values;
 
     #[test]
     fn products_are_those_of_the_gemm_crate() {

@@ -1,7 +1,8 @@
 //! The way of a weight into the filters' spectra and back: `G·w·Gᵀ` and its adjoint.
 //!
 //! Both go column by column first and keep one output's `PATCH × 3` values of every input in the first cache, so that spectra,
-//! which have only room in the second, are written and read in long runs. Floor: 36/9 (16/9) of the weight's bytes, 72 (28) operations a filter.
+//! which have only room in the second, are written and read in long runs. Floor: 36/9 (16/9) of the weight's bytes, 72 (28)
+//! operations a filter.
 
 use std::ops::Range;
 
@@ -105,19 +106,7 @@ fn along<const N: usize, const M: usize>(
     transform: impl Fn([Lanes; N]) -> [Lanes; M],
 ) {
     let (pitch, places) = (from.len() / N, to.len() / M);
-    let whole = count / LANES;
-    for vector in 0..whole {
-        let start = vector * LANES;
-        let values = transform(each(
-            #[inline(always)]
-            |row| Lanes::whole(&from[row * pitch + start..]),
-        ));
-        for row in 0..M {
-            values[row].store_whole(&mut to[row * places + start..]);
-        }
-    }
-    if whole * LANES < count {
-        let start = whole * LANES;
+    for start in vectors(count) {
         let values = transform(each(
             #[inline(always)]
             |row| Lanes::load(&from[row * pitch..][start..count]),

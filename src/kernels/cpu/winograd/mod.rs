@@ -282,10 +282,7 @@ fn images_first(planes: Vec<f32>, batch: usize, channels: usize) -> Vec<f32> {
 mod tests {
     use super::*;
     use crate::kernels::Geometry;
-
-    fn values(count: usize, seed: usize) -> Vec<f32> {
-        (0..count).map(|index| ((index * 7919 + seed * 104_729) % 1009) as f32 / 504.0 - 1.0).collect()
-    }
+    use crate::kernels::cpu::values;
 
     fn dot(left: &[f32], right: &[f32]) -> f64 {
         assert_eq!(left.len(), right.len());
