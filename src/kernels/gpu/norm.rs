@@ -21,6 +21,10 @@ const CHUNK: usize = 4096;
 /// The most chunks of a plane: every unit of the second launch adds up their sums.
 const CHUNKS: usize = 64;
 
+/// The root of a cube's units: a software adapter takes 64 units over a barrier one after the other, and a plane of few
+/// pixels takes five times as long.
+const SIDE: u32 = 4;
+
 /// The two sums of a plane's chunks, `sums[plane, chunk, 2]`.
 #[cube]
 fn chunk_sums(sums: &Array<f32>, plane: u32, chunks: u32) -> (f32, f32) {
@@ -44,7 +48,7 @@ fn cube_number(count: u32) -> u32 {
 /// Sums of a chunk's values and of their squares, both counted from the plane's first value, without which a large
 /// mean would cost the variance its digits.
 #[cube]
-fn value_sums(input: &Array<f32>, plane: u32, start: u32, end: u32, pixels: u32, #[comptime] side: u32) -> (f32, f32) {
+fn value_sums(input: &Array<f32>, plane: u32, start: u32, end: u32, pixels: u32) -> (f32, f32) {
     let origin = plane * pixels;
     let shift = input[origin as usize];
     let mut sum = 0.0f32;
@@ -54,9 +58,9 @@ fn value_sums(input: &Array<f32>, plane: u32, start: u32, end: u32, pixels: u32,
         let value = input[(origin + pixel) as usize] - shift;
         sum += value;
         squares += value * value;
-        pixel += comptime!(side * side);
+        pixel += SIDE * SIDE;
     }
-    cube_sums(sum, squares, side)
+    cube_sums(sum, squares, SIDE)
 }
 
 /// Sums of a chunk's gradient before the activation, alone and times the normalised value.
@@ -70,7 +74,6 @@ fn grad_sums(
     end: u32,
     pixels: u32,
     slope: f32,
-    #[comptime] side: u32,
 ) -> (f32, f32) {
     let origin = plane * pixels;
     let mean = moments[(2 * plane) as usize];
@@ -84,25 +87,17 @@ fn grad_sums(
         let grad = if unit > 0.0f32 { grad[place] } else { grad[place] * slope };
         sum += grad;
         along += grad * unit;
-        pixel += comptime!(side * side);
+        pixel += SIDE * SIDE;
     }
-    cube_sums(sum, along, side)
+    cube_sums(sum, along, SIDE)
 }
 
 /// [`value_sums`] of every chunk, `sums[plane, chunk, 2]`.
 #[cube(launch_unchecked)]
-fn sum_values(
-    input: &Array<f32>,
-    sums: &mut Array<f32>,
-    planes: u32,
-    pixels: u32,
-    chunks: u32,
-    chunk: u32,
-    #[comptime] side: u32,
-) {
+fn sum_values(input: &Array<f32>, sums: &mut Array<f32>, planes: u32, pixels: u32, chunks: u32, chunk: u32) {
     let number = cube_number(planes * chunks);
     let start = number % chunks * chunk;
-    let (sum, squares) = value_sums(input, number / chunks, start, min(start + chunk, pixels), pixels, side);
+    let (sum, squares) = value_sums(input, number / chunks, start, min(start + chunk, pixels), pixels);
     if UNIT_POS_X == 0 {
         sums[(2 * number) as usize] = sum;
         sums[(2 * number + 1) as usize] = squares;
@@ -126,17 +121,13 @@ fn normalise(
     epsilon: f32,
     #[comptime] skips: bool,
     #[comptime] whole: bool,
-    #[comptime] side: u32,
 ) {
     let number = cube_number(planes * chunks);
     let plane = number / chunks;
     let start = number % chunks * chunk;
     let end = min(start + chunk, pixels);
-    let (sum, squares) = if comptime!(whole) {
-        value_sums(input, plane, start, end, pixels, side)
-    } else {
-        chunk_sums(sums, plane, chunks)
-    };
+    let (sum, squares) =
+        if comptime!(whole) { value_sums(input, plane, start, end, pixels) } else { chunk_sums(sums, plane, chunks) };
     let origin = plane * pixels;
     let count = f32::cast_from(pixels);
     let from_shift = sum / count;
@@ -156,7 +147,7 @@ fn normalise(
             value += skipped[place];
         }
         output[place] = value;
-        pixel += comptime!(side * side);
+        pixel += SIDE * SIDE;
     }
 }
 
@@ -172,12 +163,11 @@ fn sum_grads(
     chunks: u32,
     chunk: u32,
     slope: f32,
-    #[comptime] side: u32,
 ) {
     let number = cube_number(planes * chunks);
     let start = number % chunks * chunk;
     let end = min(start + chunk, pixels);
-    let (sum, along) = grad_sums(input, grad, moments, number / chunks, start, end, pixels, slope, side);
+    let (sum, along) = grad_sums(input, grad, moments, number / chunks, start, end, pixels, slope);
     if UNIT_POS_X == 0 {
         sums[(2 * number) as usize] = sum;
         sums[(2 * number + 1) as usize] = along;
@@ -199,14 +189,13 @@ fn normalise_grad(
     chunk: u32,
     slope: f32,
     #[comptime] whole: bool,
-    #[comptime] side: u32,
 ) {
     let number = cube_number(planes * chunks);
     let plane = number / chunks;
     let start = number % chunks * chunk;
     let end = min(start + chunk, pixels);
     let (sum, along) = if comptime!(whole) {
-        grad_sums(input, grad, moments, plane, start, end, pixels, slope, side)
+        grad_sums(input, grad, moments, plane, start, end, pixels, slope)
     } else {
         chunk_sums(sums, plane, chunks)
     };
@@ -221,7 +210,7 @@ fn normalise_grad(
         let unit = (input[place] - mean) * scale;
         let grad = if unit > 0.0f32 { grad[place] } else { grad[place] * slope };
         output[place] = (grad - mean_grad - unit * mean_along) * scale;
-        pixel += comptime!(side * side);
+        pixel += SIDE * SIDE;
     }
 }
 
@@ -232,8 +221,6 @@ struct Planes {
     chunks: usize,
     /// Pixels of a chunk; the last one may have fewer.
     chunk: usize,
-    /// The root of a cube's units.
-    side: u32,
 }
 
 impl Planes {
@@ -241,9 +228,7 @@ impl Planes {
         let [batch, channels, height, width] = input.shape().dims();
         let pixels = height * width;
         let chunk = pixels.div_ceil(pixels.div_ceil(CHUNK).clamp(1, CHUNKS)).max(1);
-        // 256 units are the most that WebGPU promises.
-        let side = if chunk > 1024 { 16 } else { 8 };
-        Self { count: batch * channels, pixels, chunks: pixels.div_ceil(chunk).max(1), chunk, side }
+        Self { count: batch * channels, pixels, chunks: pixels.div_ceil(chunk).max(1), chunk }
     }
 
     /// One cube a chunk, in rows: a row has at most 65,535 of them in WebGPU.
@@ -251,10 +236,6 @@ impl Planes {
         let cubes = (self.count * self.chunks) as u32;
         let rows = cubes.div_ceil(1 << 15).max(1);
         CubeCount::Static(cubes.div_ceil(rows), rows, 1)
-    }
-
-    fn units(&self) -> CubeDim {
-        CubeDim::new_1d(self.side * self.side)
     }
 
     fn whole(&self) -> bool {
@@ -289,21 +270,20 @@ pub fn instance_norm<R: CubeRuntime>(
             sum_values::launch_unchecked::<R>(
                 &client,
                 planes.cubes(),
-                planes.units(),
+                CubeDim::new_1d(SIDE * SIDE),
                 input.clone().into_array_arg(),
                 sums.clone().into_array_arg(),
                 count,
                 pixels,
                 chunks,
                 chunk,
-                planes.side,
             );
             sums
         };
         normalise::launch_unchecked::<R>(
             &client,
             planes.cubes(),
-            planes.units(),
+            CubeDim::new_1d(SIDE * SIDE),
             input.into_array_arg(),
             skipped.into_array_arg(),
             sums.into_array_arg(),
@@ -317,7 +297,6 @@ pub fn instance_norm<R: CubeRuntime>(
             NORM_EPSILON as f32,
             skips,
             planes.whole(),
-            planes.side,
         );
     }
     (output, moments)
@@ -345,7 +324,7 @@ pub fn instance_norm_grad<R: CubeRuntime>(
             sum_grads::launch_unchecked::<R>(
                 &client,
                 planes.cubes(),
-                planes.units(),
+                CubeDim::new_1d(SIDE * SIDE),
                 input.clone().into_array_arg(),
                 grad.clone().into_array_arg(),
                 moments.clone().into_array_arg(),
@@ -355,14 +334,13 @@ pub fn instance_norm_grad<R: CubeRuntime>(
                 chunks,
                 chunk,
                 slope,
-                planes.side,
             );
             sums
         };
         normalise_grad::launch_unchecked::<R>(
             &client,
             planes.cubes(),
-            planes.units(),
+            CubeDim::new_1d(SIDE * SIDE),
             input.into_array_arg(),
             grad.into_array_arg(),
             moments.into_array_arg(),
@@ -374,7 +352,6 @@ pub fn instance_norm_grad<R: CubeRuntime>(
             chunk,
             slope,
             planes.whole(),
-            planes.side,
         );
     }
     output

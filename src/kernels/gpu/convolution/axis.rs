@@ -61,6 +61,12 @@ impl Axis {
         }
     }
 
+    /// Of an adjoint at stride 1, the `grid` outputs from `phase` on, which read nothing but `taps` taps from `tap` on.
+    pub fn band(self, phase: usize, grid: usize, tap: usize, taps: usize) -> Self {
+        let offset = phase as i32 - tap as i32;
+        Self { offset, grid: grid as u32, taps: taps as u32, tap: tap as u32, phase: phase as u32, ..self }
+    }
+
     /// As an argument of a kernel.
     pub fn launch<R: CubeRuntime>(self) -> AxisLaunch<R> {
         let Self { step, offset, tap_step, input, grid, taps, tap, taps_apart, spread, phase, output } = self;

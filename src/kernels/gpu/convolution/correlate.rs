@@ -11,9 +11,9 @@ use super::{Channels, WIDTH, vectors, zeros};
 use crate::kernels::gpu::{UNITS, elementwise, empty, position};
 use crate::kernels::{Border, Geometry};
 
-/// Units that a weight gradient should keep busy, by splitting its sum where it has too few: on a software adapter, and on
-/// a GPU.
-pub const FEW_UNITS: usize = 1 << 13;
+/// Units that a weight gradient should keep busy, by splitting its sum where it has too few: on a software adapter, whose
+/// processors are few, and on a GPU.
+pub const FEW_UNITS: usize = 1 << 10;
 pub const MANY_UNITS: usize = 1 << 17;
 
 /// The weight's gradient over some rows of the output: `part[o, c, tap] = Σ grad[o, q] · input[c, source(q, tap)]`.

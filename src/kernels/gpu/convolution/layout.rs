@@ -6,14 +6,14 @@ use burn_cubecl::tensor::CubeTensor;
 use burn_cubecl::{CubeRuntime, cubecl};
 use cubecl::prelude::*;
 
-use super::WIDTH;
+use super::{Channels, WIDTH, zeros};
 use crate::kernels::gpu::{UNITS, elementwise, empty, position};
 
-/// Reorders to `[a, b, channel]` with the channels rounded up to whole vectors by zeros.
+/// Reorders to `[a, b, channel]` with the channels rounded up to whole vectors by zeros. A unit writes a vector.
 #[cube(launch_unchecked)]
 fn pack(
     from: &Array<f32>,
-    to: &mut Array<f32>,
+    to: &mut Array<Channels>,
     middle: u32,
     channels: u32,
     outer_apart: u32,
@@ -22,15 +22,18 @@ fn pack(
 ) {
     let position = position();
     if (position as usize) < to.len() {
-        let padded = channels.div_ceil(4) * 4;
-        let channel = position % padded;
-        let rest = position / padded;
-        let mut value = 0.0f32;
-        if channel < channels {
-            let place = rest / middle * outer_apart + rest % middle * middle_apart + channel * channels_apart;
-            value = from[place as usize];
+        let groups = channels.div_ceil(4);
+        let channel = position % groups * 4;
+        let rest = position / groups;
+        let first = rest / middle * outer_apart + rest % middle * middle_apart + channel * channels_apart;
+        let mut values = zeros();
+        #[unroll]
+        for lane in 0..4u32 {
+            if channel + lane < channels {
+                values[lane as usize] = from[(first + lane * channels_apart) as usize];
+            }
         }
-        to[position as usize] = value;
+        to[position as usize] = values;
     }
 }
 
@@ -42,14 +45,14 @@ pub fn packed<R: CubeRuntime>(
 ) -> CubeTensor<R> {
     let from = into_contiguous(from);
     let to = empty(&from, [outer, middle, channels.next_multiple_of(WIDTH)]);
-    let elements = outer * middle * channels.next_multiple_of(WIDTH);
+    let vectors = outer * middle * channels.div_ceil(WIDTH);
     let client = from.client.clone();
     let [outer_apart, middle_apart, channels_apart] = apart.map(|apart| apart as u32);
     #[allow(unsafe_code, reason = "the kernel checks its position against the buffer it writes")]
     unsafe {
         pack::launch_unchecked::<R>(
             &client,
-            elementwise(elements),
+            elementwise(vectors),
             CubeDim::new_1d(UNITS),
             from.into_array_arg(),
             to.clone().into_array_arg(),

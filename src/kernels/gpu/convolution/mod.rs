@@ -67,7 +67,7 @@ pub fn convolve<R: CubeRuntime>(
     let input = into_contiguous(input);
     let sum = Sum { batch, channels, outputs, kernel: geometry.kernel, border: geometry.border };
     let (size, bias) = (axes.map(|axis| axis.output as usize), bias.map(into_contiguous));
-    sum.compute(&input, &filters, bias.as_ref(), size, |_, _| axes, 1, tiles)
+    sum.compute(&input, &filters, bias.as_ref(), size, &[axes], 1, tiles)
 }
 
 /// See [`crate::kernels::Kernels::convolve_input_grad`]; a reflecting one has no bias.
@@ -93,13 +93,15 @@ pub fn convolve_input_grad<R: CubeRuntime>(
         let size = input_size.map(|side| side + 2 * margin);
         let output_grad = into_contiguous(output_grad);
         let sum = Sum { batch, channels, outputs, kernel: geometry.kernel, border: Border::Zero };
-        let axes = |down: usize, across: usize| {
-            [
-                Axis::adjoint(geometry, height, size[0], padding, down),
-                Axis::adjoint(geometry, width, size[1], padding, across),
-            ]
+        let rows = |phase| Axis::adjoint(geometry, height, size[0], padding, phase);
+        let columns = |phase| Axis::adjoint(geometry, width, size[1], padding, phase);
+        let phases = geometry.stride;
+        let grids: Vec<_> = if reflect && phases == 1 && !tiles {
+            framed([rows(0), columns(0)], input_size, geometry)
+        } else {
+            (0..phases).flat_map(|down| (0..phases).map(move |across| [rows(down), columns(across)])).collect()
         };
-        sum.compute(&output_grad, &filters, bias.as_ref(), size, axes, geometry.stride, tiles)
+        sum.compute(&output_grad, &filters, bias.as_ref(), size, &grids, phases, tiles)
     };
     if reflect { folded(output, input_size, geometry.padding) } else { output }
 }
@@ -123,8 +125,22 @@ pub fn convolve_weight_grad<R: CubeRuntime>(
     }
 }
 
+/// The outputs within a margin, and the margin itself in four strips, whose outputs are sums of far fewer taps. As one grid
+/// they would be 1.27 times the work for 16×16 pixels and a margin of one; so they are 1.09 times.
+fn framed([rows, columns]: [Axis; 2], input_size: [usize; 2], geometry: Geometry) -> Vec<[Axis; 2]> {
+    let (kernel, margin) = (geometry.kernel, geometry.padding);
+    let bands = |axis: Axis, side: usize| {
+        let far = kernel.saturating_sub(margin);
+        let taps = margin.min(kernel);
+        [axis.band(0, margin, 0, taps), axis.band(margin, side, 0, kernel), axis.band(margin + side, margin, far, taps)]
+    };
+    let [top, middle, bottom] = bands(rows, input_size[0]);
+    let [left, centre, right] = bands(columns, input_size[1]);
+    vec![[middle, centre], [top, columns], [middle, left], [middle, right], [bottom, columns]]
+}
+
 impl Sum {
-    /// The sum for outputs of `size`, which fall into `phases` × `phases` grids, each with its axes.
+    /// The sum for outputs of `size` on each of the grids that they fall into; `phases` × `phases` where there is a stride.
     #[allow(clippy::too_many_arguments, reason = "three tensors, their sizes, and which way to go")]
     fn compute<R: CubeRuntime>(
         self,
@@ -132,13 +148,13 @@ impl Sum {
         filters: &CubeTensor<R>,
         bias: Option<&CubeTensor<R>>,
         size: [usize; 2],
-        axes: impl Fn(usize, usize) -> [Axis; 2],
+        grids: &[[Axis; 2]],
         phases: usize,
         tiles: bool,
     ) -> CubeTensor<R> {
         let pixels = size[0] * size[1] * self.batch;
         if tiles && (self.outputs >= TILED || pixels < FEW) {
-            return self.by_tiles(input, filters, bias, size, axes(0, 0), phases);
+            return self.by_tiles(input, filters, bias, size, grids[0], phases);
         }
         // A GPU has more units than there are pixels: channels are dealt out, too.
         let most = if tiles { FEW_CHANNELS } else { self.channels };
@@ -146,8 +162,8 @@ impl Sum {
         let shape = [self.batch, self.outputs, size[0], size[1]];
         let output = empty(input, [parts, shape.iter().product()]);
         let bias_now = bias.filter(|_| parts == 1);
-        for (down, across) in (0..phases).flat_map(|down| (0..phases).map(move |across| (down, across))) {
-            self.launch(input, filters, bias_now, &output, axes(down, across), parts);
+        for &axes in grids {
+            self.launch(input, filters, bias_now, &output, axes, parts);
         }
         implicit::summed(output, parts, bias.filter(|_| parts > 1), shape)
     }
