@@ -129,10 +129,10 @@ pub fn convolve_weight_grad<R: CubeRuntime>(
 /// they would be 1.27 times the work for 16×16 pixels and a margin of one; so they are 1.09 times.
 fn framed([rows, columns]: [Axis; 2], input_size: [usize; 2], geometry: Geometry) -> Vec<[Axis; 2]> {
     let (kernel, margin) = (geometry.kernel, geometry.padding);
+    let taps = margin.min(kernel);
     let bands = |axis: Axis, side: usize| {
-        let far = kernel.saturating_sub(margin);
-        let taps = margin.min(kernel);
-        [axis.band(0, margin, 0, taps), axis.band(margin, side, 0, kernel), axis.band(margin + side, margin, far, taps)]
+        let far = axis.band(margin + side, margin, kernel - taps, taps);
+        [axis.band(0, margin, 0, taps), axis.band(margin, side, 0, kernel), far]
     };
     let [top, middle, bottom] = bands(rows, input_size[0]);
     let [left, centre, right] = bands(columns, input_size[1]);
@@ -140,7 +140,8 @@ fn framed([rows, columns]: [Axis; 2], input_size: [usize; 2], geometry: Geometry
 }
 
 impl Sum {
-    /// The sum for outputs of `size` on each of the grids that they fall into; `phases` × `phases` where there is a stride.
+    /// The sum for outputs of `size` on each of the grids that they fall into: `phases` × `phases` where there is a stride, of
+    /// which tiles derive the others from the first; all in one, or [`framed`].
     #[allow(clippy::too_many_arguments, reason = "three tensors, their sizes, and which way to go")]
     fn compute<R: CubeRuntime>(
         self,
