@@ -176,6 +176,26 @@ fn activations_computed_again_give_the_same_training_bit_for_bit() {
 }
 
 #[test]
+fn generators_with_a_skip_begin_as_the_identity_and_train_the_same_either_way() {
+    let kept = TrainConfig { skip: true, ..config() };
+    let start = Trainer::<A>::new(kept.clone(), &Default::default());
+    let picture = tensor(&dataset().train_a[0].picture().expect("a picture").resize(32, 32));
+    let through = start.frozen_generators().ab.forward(picture.clone());
+    assert_eq!(through.into_data(), picture.clone().into_data());
+    let again = TrainConfig { checkpoint_activations: true, ..kept.clone() };
+    let (mut again, kept) = (trained(again, 3), trained(kept, 3));
+    again.config.checkpoint_activations = false;
+    assert!(saved(&again) == saved(&kept));
+    let moved = kept.frozen_generators().ab.forward(picture.clone()) - picture;
+    let moved: Vec<f32> = moved.into_data().iter().collect();
+    assert!(norm(moved.into_iter()) > 0.1, "it learns");
+    let file = pollster::block_on(kept.weights(Direction::AtoB)).expect("weights");
+    assert!(file.architecture().is_ok_and(|architecture| architecture.has_skip()), "{:?}", file.metadata);
+    let part = WeightFile::read(&saved(&kept)).expect("a checkpoint").network(Some("generator_ab")).expect("a network");
+    assert!(part.architecture().is_ok_and(|architecture| architecture.has_skip()), "out of a checkpoint");
+}
+
+#[test]
 fn pictures_of_any_size_take_turns_without_cropping() {
     let side = |size: [usize; 2], index| {
         let values: Vec<f32> = (0..3 * size[0] * size[1]).map(|i| ((i * 7 + index) % 13) as f32 / 6.5 - 1.0).collect();

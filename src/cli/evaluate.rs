@@ -13,7 +13,7 @@ use super::translate::write_whole;
 use super::{Choice, Console, ExitStatus, ModelFile, Serve};
 use crate::data::{Source, UnpairedDataset};
 use crate::evaluate::{
-    EXTRACTOR, Extractor, FeatureReport, Interval, KernelDistances, PairedDistance, Report, Sample, Scores,
+    EXTRACTOR, Extractor, FeatureReport, GridEnergy, Interval, KernelDistances, PairedDistance, Report, Sample, Scores,
 };
 use crate::image::Picture;
 use crate::protocol::{Command, Direction, Envelope, Event, Input};
@@ -252,6 +252,11 @@ fn print(report: &Report, features: &FeatureReport, sample: &Sample, direction: 
     }
     if features.kernel_distance.is_some() || features.paired_distance.is_some() {
         println!("features of {EXTRACTOR}; {NOT_COMPARABLE}");
+    }
+    if let Some(GridEnergy { translated, doing_nothing }) = report.grid_energy {
+        println!("\ngrid energy, periods of 2 and 4 pixels, over the real set's (1 is no grid)");
+        println!("{:26}{translated:>8.2}", "translated");
+        println!("{:26}{doing_nothing:>8.2}", "doing nothing");
     }
     println!("\n{:26}{:>8}{:>26}{:>26}{:>26}", "", "pictures", "SSIM (95 %)", "PSNR dB (95 %)", "L1 of 255 (95 %)");
     let paired = report.paired;

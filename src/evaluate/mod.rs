@@ -7,6 +7,7 @@
 
 mod bootstrap;
 mod features;
+mod grid_energy;
 mod kernel_distance;
 mod report;
 mod sliced_wasserstein;
@@ -16,8 +17,9 @@ use serde::{Deserialize, Serialize};
 
 pub use bootstrap::Interval;
 pub use features::{EXTRACTOR, Extractor};
+pub use grid_energy::grid_energy;
 pub use kernel_distance::kernel_distance;
-pub use report::{Distances, FeatureReport, KernelDistances, Paired, PairedDistance, Report, Sample};
+pub use report::{Distances, FeatureReport, GridEnergy, KernelDistances, Paired, PairedDistance, Report, Sample};
 pub use sliced_wasserstein::{sliced_wasserstein, sliced_wasserstein_interval};
 pub use ssim::ssim;
 

@@ -4,7 +4,7 @@ use burn::tensor::backend::Backend;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    EvaluateError, Extractor, Interval, Scores, kernel_distance, sliced_wasserstein, sliced_wasserstein_interval,
+    EvaluateError, Extractor, Interval, Scores, grid_energy, kernel_distance, sliced_wasserstein, sliced_wasserstein_interval,
 };
 use crate::image::Picture;
 
@@ -78,11 +78,22 @@ pub struct Paired {
     pub doing_nothing: Scores,
 }
 
+/// Grid energies over that of the set of real pictures: see [`grid_energy`]. 1 is no grid.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct GridEnergy {
+    /// Of the translated pictures.
+    pub translated: f64,
+    /// Of the inputs as they are.
+    pub doing_nothing: f64,
+}
+
 /// How good a generator is on held-out pictures.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Report {
     /// Whether the translated set looks like the real one.
     pub sliced_wasserstein: Distances,
+    /// Whether the translated pictures have a checkerboard; `None` where a picture is smaller than 32×32.
+    pub grid_energy: Option<GridEnergy>,
     /// Inputs translated there and back, against the inputs: what the cycle-consistency loss asks for.
     pub cycle: Option<Scores>,
     /// Real pictures of the written domain after the generator, against themselves.
@@ -109,7 +120,14 @@ impl Sample {
             let (pictures, truths): (Vec<Picture>, Vec<Picture>) = sides.unzip();
             against(&pictures, &truths)
         };
+        let grid_energy = match [translated, inputs, real].map(|set| grid_energy(set)) {
+            [Ok(translated), Ok(inputs), Ok(real)] => {
+                Some(GridEnergy { translated: translated / real, doing_nothing: inputs / real })
+            }
+            _ => None,
+        };
         Ok(Report {
+            grid_energy,
             sliced_wasserstein: Distances {
                 translated: to_real(translated)?,
                 doing_nothing: to_real(inputs)?,

@@ -19,6 +19,8 @@ pub type Parameter = (String, Vec<usize>);
 
 /// How the name of a network without normalisation layers ends.
 pub const WITHOUT_NORM: &str = "_without_norm";
+/// In the name of a generator that adds its input to its output.
+pub const SKIP: &str = "_skip";
 
 /// Bounds of [`Architecture::infer`]: far above any real network, low enough for any arithmetic.
 const MAX_CHANNELS: usize = 1 << 13;
@@ -82,6 +84,10 @@ pub struct ResnetStyle {
     pub upsample: Upsample,
     /// The normalisation layers.
     pub norm: Norm,
+    /// Whether its output is its input plus what its layers give, within [-1, 1]; there is no tanh then. Tensors do not
+    /// tell: a weight file's metadata does.
+    #[serde(default)]
+    pub skip: bool,
 }
 
 /// How a discriminator differs from the paper's.
@@ -99,7 +105,7 @@ pub struct PatchStyle {
 
 impl ResnetStyle {
     /// As in the paper.
-    pub const PAPER: Self = Self { separable: false, upsample: Upsample::Transposed, norm: Norm::Instance };
+    pub const PAPER: Self = Self { separable: false, upsample: Upsample::Transposed, norm: Norm::Instance, skip: false };
 }
 
 impl PatchStyle {
@@ -114,7 +120,8 @@ impl Architecture {
         let kind = match self {
             Self::Resnet { n_blocks, style, .. } => {
                 let separable = if style.separable { "mobile_" } else { "" };
-                format!("{separable}resnet_{n_blocks}blocks")
+                let skip = if style.skip { SKIP } else { "" };
+                format!("{separable}resnet_{n_blocks}blocks{skip}")
             }
             Self::Unet { halvings, .. } => format!("unet_{}", 1_u64 << halvings.min(&63)),
             Self::Patch { style: PatchStyle { pixel: true, .. }, .. } => "pixel".into(),
@@ -141,6 +148,19 @@ impl Architecture {
             Self::Patch { style, .. } => style.norm = new,
         }
         self
+    }
+
+    /// The same generator with its input added to its output; any other network as it is.
+    pub fn with_skip(mut self, new: bool) -> Self {
+        if let Self::Resnet { in_channels, out_channels, style, .. } = &mut self {
+            style.skip = new && in_channels == out_channels;
+        }
+        self
+    }
+
+    /// Whether it adds its input to its output, which the official code has no network for.
+    pub fn has_skip(&self) -> bool {
+        matches!(self, Self::Resnet { style: ResnetStyle { skip: true, .. }, .. })
     }
 
     /// Whether it is a generator.
@@ -236,7 +256,7 @@ impl Architecture {
                 _ => Upsample::Transposed,
             };
             let affine = has("model.2.weight");
-            let style = ResnetStyle { separable, upsample, norm: norm("model.1", affine) };
+            let style = ResnetStyle { separable, upsample, norm: norm("model.1", affine), skip: false };
             return Self::Resnet { in_channels, out_channels, ngf, n_blocks, affine, style }.within_bounds();
         }
         if let Some(&[ngf, in_channels, 4, 4]) = shape("model.model.0.weight") {
@@ -274,7 +294,7 @@ impl Architecture {
     pub fn generator<B: Backend>(&self, device: &B::Device) -> Option<Generator<B>> {
         Some(match *self {
             Self::Resnet { in_channels, out_channels, ngf, n_blocks, affine, style } => {
-                let ResnetStyle { separable, upsample, norm } = style;
+                let ResnetStyle { separable, upsample, norm, skip } = style;
                 let config = ResnetGeneratorConfig {
                     in_channels,
                     out_channels,
@@ -284,6 +304,7 @@ impl Architecture {
                     separable,
                     upsample,
                     norm,
+                    skip,
                 };
                 Generator::Resnet(config.init(device))
             }
@@ -315,7 +336,7 @@ struct List {
 
 impl List {
     fn resnet(&mut self, [inputs, outputs, ngf]: [usize; 3], n_blocks: usize, affine: bool, style: ResnetStyle) {
-        let ResnetStyle { separable, upsample, norm } = style;
+        let ResnetStyle { separable, upsample, norm, .. } = style;
         let affine = affine && norm == Norm::Instance;
         self.biased = norm == Norm::Instance;
         self.convolution("model.1", ngf, inputs, 7).norm("model.2", ngf, affine);
@@ -484,6 +505,10 @@ mod tests {
                 assert_eq!(inferred(&resnet.parameters()), Some(resnet));
             }
         }
+        let style = ResnetStyle { skip: true, ..RESNET };
+        let skip = Architecture::Resnet { in_channels: 3, out_channels: 3, ngf: 4, n_blocks: 2, affine: false, style };
+        assert_eq!(inferred(&skip.parameters()), Some(skip.with_skip(false)), "tensors do not tell");
+        assert_eq!((skip.name().as_str(), skip.with_skip(false).has_skip()), ("resnet_2blocks_skip", false));
         let style = ResnetStyle { norm: Norm::None, ..RESNET };
         let bare = Architecture::Resnet { in_channels: 3, out_channels: 3, ngf: 4, n_blocks: 2, affine: false, style };
         assert_eq!(inferred(&bare.parameters()), Some(bare));

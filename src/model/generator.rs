@@ -38,12 +38,15 @@ pub struct ResnetGeneratorConfig {
     /// The normalisation layers.
     #[config(default = "Norm::Instance")]
     pub norm: Norm,
+    /// Whether the input is added to the output; then there is no tanh, and channels in and out are the same.
+    #[config(default = false)]
+    pub skip: bool,
 }
 
 impl ResnetGeneratorConfig {
     /// The generator with all weights zero (affine scales one); see [`super::parameters::init`].
     pub fn init<B: Backend>(&self, device: &B::Device) -> ResnetGenerator<B> {
-        let Self { in_channels, out_channels, ngf, n_blocks, affine, separable, upsample, norm } = *self;
+        let Self { in_channels, out_channels, ngf, n_blocks, affine, separable, upsample, norm, skip } = *self;
         let style = NormStyle { norm, affine };
         let relu =
             |conv: Conv<B>, outputs| ConvNorm::new(conv.with_bias(style.leaves_bias()), outputs, style, 0.0, device);
@@ -59,6 +62,7 @@ impl ResnetGeneratorConfig {
             blocks: (0..n_blocks).map(|_| ResidualBlock::new(4 * ngf, separable, style, device)).collect(),
             up: vec![up(4), up(2)],
             head: Conv::new(ngf, out_channels, Geometry::reflect(7), device),
+            skip,
         }
     }
 }
@@ -74,6 +78,20 @@ pub struct ResnetGenerator<B: Backend> {
     blocks: Vec<ResidualBlock<B>>,
     up: Vec<ConvNorm<B>>,
     head: Conv<B>,
+    #[module(skip)]
+    skip: bool,
+}
+
+impl<B: Backend> ResnetGenerator<B> {
+    /// Whether the input is added to the output.
+    pub fn has_skip(&self) -> bool {
+        self.skip
+    }
+
+    /// The same, but one with a skip hands pictures through: its last convolution is zero.
+    pub fn starting_as_identity(self) -> Self {
+        if self.skip { Self { head: self.head.zeroed(), ..self } } else { self }
+    }
 }
 
 impl<B: Kernels> ResnetGenerator<B> {
@@ -81,11 +99,22 @@ impl<B: Kernels> ResnetGenerator<B> {
     /// - input: `[N, in_channels, H, W]` in [-1, 1]; H and W multiples of 4, at least 8
     /// - output: `[N, out_channels, H, W]` in [-1, 1]
     pub fn forward(&self, input: Tensor<B, 4>) -> Tensor<B, 4> {
-        let mut planes = input;
-        for stage in 0..self.stages() {
-            planes = self.stage(stage, planes);
-        }
-        planes
+        let planes = (0..self.stages()).fold(input.clone(), |planes, stage| self.stage(stage, planes));
+        self.finish(planes, input)
+    }
+
+    /// The output, from what the last stage gave and the input of the first (or the same rows of both): with a skip
+    /// their sum within [-1, 1], else what the last stage gave.
+    ///
+    /// # Shapes
+    /// - both and the result: `[N, channels, H, W]`
+    pub fn finish(&self, planes: Tensor<B, 4>, input: Tensor<B, 4>) -> Tensor<B, 4> {
+        if self.skip { (planes + input).clamp(-1.0, 1.0) } else { planes }
+    }
+
+    /// What follows the last convolution, of all rows or some.
+    pub fn activate(&self, planes: Tensor<B, 4>) -> Tensor<B, 4> {
+        if self.skip { planes } else { kernels::activate(planes, Activation::Tanh) }
     }
 
     /// Stages of a forward pass: one a layer or residual block.
@@ -109,7 +138,7 @@ impl<B: Kernels> ResnetGenerator<B> {
             layer if layer <= down => self.down[layer - 1].forward(input),
             layer if layer <= down + blocks => self.blocks[layer - 1 - down].forward(input, dropout, layer),
             layer if layer <= down + blocks + up => self.up[layer - 1 - down - blocks].forward(input),
-            _ => kernels::activate(self.head.forward(input), Activation::Tanh),
+            _ => self.activate(self.head.forward(input)),
         }
     }
 
@@ -128,7 +157,7 @@ impl<B: Kernels> ResnetGenerator<B> {
         self.up.iter().collect()
     }
 
-    /// The last convolution; tanh follows.
+    /// The last convolution; [`ResnetGenerator::activate`] follows.
     pub fn head(&self) -> &Conv<B> {
         &self.head
     }

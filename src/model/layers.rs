@@ -74,6 +74,15 @@ impl<B: Backend> Conv<B> {
         }
     }
 
+    /// The same with all weights zero.
+    pub fn zeroed(self) -> Self {
+        let zeros = |values: Tensor<B, 4>| {
+            let tracked = values.is_require_grad();
+            values.zeros_like().set_require_grad(tracked)
+        };
+        Self { weight: self.weight.map(zeros), ..self }
+    }
+
     /// The same with a bias or without.
     pub fn with_bias(self, bias: bool) -> Self {
         Self { bias: self.bias.filter(|_| bias), ..self }

@@ -24,6 +24,16 @@ impl<B: Backend> From<ResnetGenerator<B>> for Generator<B> {
     }
 }
 
+impl<B: Backend> Generator<B> {
+    /// The same, but one with a skip from input to output hands pictures through.
+    pub fn starting_as_identity(self) -> Self {
+        match self {
+            Self::Resnet(generator) => Self::Resnet(generator.starting_as_identity()),
+            unet @ Self::Unet(_) => unet,
+        }
+    }
+}
+
 impl<B: Kernels> Generator<B> {
     /// # Shapes
     /// - input: `[N, in_channels, H, W]` in [-1, 1]; H and W multiples of [`Generator::multiple`]
@@ -34,7 +44,20 @@ impl<B: Kernels> Generator<B> {
 
     /// [`Generator::forward`] while training, with the dropout of this pass.
     pub fn forward_with(&self, input: Tensor<B, 4>, dropout: Option<Dropout>) -> Tensor<B, 4> {
-        (0..self.stages()).fold(input, |planes, stage| self.stage_with(stage, planes, dropout))
+        let stage = |planes, stage| self.stage_with(stage, planes, dropout);
+        let planes = (0..self.stages()).fold(input.clone(), stage);
+        self.finish(planes, input)
+    }
+
+    /// The output, from what the last part gave and the input of the first: see [`ResnetGenerator::finish`].
+    ///
+    /// # Shapes
+    /// - both and the result: `[N, channels, H, W]`
+    pub fn finish(&self, planes: Tensor<B, 4>, input: Tensor<B, 4>) -> Tensor<B, 4> {
+        match self {
+            Self::Resnet(generator) => generator.finish(planes, input),
+            Self::Unet(_) => planes,
+        }
     }
 
     /// What the sides of a picture have to be multiples of.

@@ -22,7 +22,6 @@ use crate::weights::{NamedTensor, Storage, WeightError, WeightFile, metadata};
 
 /// Value of the metadata key `format` of a checkpoint.
 const FORMAT: &str = "cyclegan-checkpoint-1";
-const CONFIG: &str = "config";
 const STEP: &str = "step";
 const GENERATORS_TIME: &str = "generators_adam_time";
 const DISCRIMINATORS_TIME: &str = "discriminators_adam_time";
@@ -73,7 +72,7 @@ fn said(file: &WeightFile) -> Result<(TrainConfig, u64), CheckpointError> {
     if file.metadata.get(CHECKSUM).is_some_and(|written| *written != checksum(file)) {
         return Err(CheckpointError::Damaged);
     }
-    let config = file.metadata.get(CONFIG).ok_or(CheckpointError::NotACheckpoint)?;
+    let config = file.metadata.get(metadata::CONFIG).ok_or(CheckpointError::NotACheckpoint)?;
     let config = TrainConfig::from_json(config).map_err(|error| CheckpointError::Config(error.to_string()))?;
     config.check().map_err(CheckpointError::Config)?;
     Ok((config, number(file, STEP)?))
@@ -269,7 +268,7 @@ where
         let Plateau { factor, best, bad } = self.plateau;
         let metadata = [
             (metadata::FORMAT, FORMAT.to_owned()),
-            (CONFIG, config),
+            (metadata::CONFIG, config),
             (STEP, self.step.to_string()),
             (GENERATORS_TIME, self.generators_adam.time.to_string()),
             (DISCRIMINATORS_TIME, self.discriminators_adam.time.to_string()),

@@ -14,10 +14,10 @@ const CHANNELS: usize = 3;
 impl TrainConfig {
     /// The generators' architecture.
     pub fn generator_architecture(&self) -> Architecture {
-        let Self { affine, norm, upsample, .. } = *self;
+        let Self { affine, norm, upsample, skip, .. } = *self;
         let (ngf, n_blocks) = (self.ngf as usize, self.n_blocks as usize);
         let resnet = |separable| {
-            let style = ResnetStyle { separable, upsample, norm };
+            let style = ResnetStyle { separable, upsample, norm, skip };
             Architecture::Resnet { in_channels: CHANNELS, out_channels: CHANNELS, ngf, n_blocks, affine, style }
         };
         let unet = |halvings| Architecture::Unet {

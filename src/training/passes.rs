@@ -261,12 +261,12 @@ struct Trace<B: Backend> {
 
 impl<B: Kernels> Trace<B> {
     fn forward(generator: &Generator<B>, input: Tensor<B, 4>, dropout: Option<Dropout>) -> Self {
-        let (mut inputs, mut planes) = (Vec::new(), input);
+        let (mut inputs, mut planes) = (Vec::new(), input.clone());
         for segment in segments(generator) {
             inputs.push(planes.clone());
             planes = segment.fold(planes, |planes, stage| generator.stage_with(stage, planes, dropout));
         }
-        Self { inputs, output: planes, dropout }
+        Self { inputs, output: generator.finish(planes, input), dropout }
     }
 
     /// The gradients of the generator's parameters and, where wanted, of its input, from that of its output.
@@ -281,16 +281,30 @@ impl<B: Kernels> Trace<B> {
     {
         let dropout = self.dropout;
         let mut grad = Some(output_grad);
+        // What reaches the input past all layers, where the generator has a skip.
+        let mut skipped = None;
+        let picture = self.inputs.first().cloned();
         let mut all = Gradients(Vec::new());
         for (index, (segment, input)) in segments(generator).into_iter().zip(self.inputs).enumerate().rev() {
             let Some(output_grad) = grad.take() else { break };
+            let is_last = segment.end == generator.stages();
             let input = Tensor::<A, 4>::from_inner(input).set_require_grad(index > 0 || wants_input);
-            let output = segment.fold(input.clone(), |planes, stage| generator.stage_with(stage, planes, dropout));
+            let mut output = segment.fold(input.clone(), |planes, stage| generator.stage_with(stage, planes, dropout));
+            let picture = picture.clone().filter(|_| is_last);
+            let picture = picture.map(|planes| Tensor::<A, 4>::from_inner(planes).set_require_grad(wants_input));
+            if let Some(picture) = picture.clone() {
+                output = generator.finish(output, picture);
+            }
             // The gradient of this sum by the output is exactly `output_grad`.
             let mut found = (output * Tensor::from_inner(output_grad)).sum().backward();
             grad = input.grad_remove(&mut found);
+            skipped = picture.and_then(|picture| picture.grad_remove(&mut found)).or(skipped);
             all.add(Gradients::take(generator, &mut found));
         }
+        let grad = match (grad, skipped) {
+            (Some(grad), Some(skipped)) if wants_input => Some(skipped + grad),
+            (grad, _) => grad,
+        };
         (all, grad)
     }
 }

@@ -138,7 +138,7 @@ where
 {
     /// Untrained networks with the initial weights of `config.seed`.
     pub fn new(config: TrainConfig, device: &A::Device) -> Self {
-        let generator = |name| config.initialised(config.generator(device), name);
+        let generator = |name| config.initialised(config.generator(device), name).starting_as_identity();
         let discriminator = |name| config.initialised(config.discriminator(device), name);
         let generators = Generators { ab: generator("generator_ab"), ba: generator("generator_ba") };
         let discriminators =

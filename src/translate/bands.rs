@@ -15,7 +15,7 @@ use burn::tensor::{Tensor, TensorData};
 
 use super::{TranslateError, Watcher, mirrored};
 use crate::image::Picture;
-use crate::kernels::{self, Activation, Kernels, NORM_EPSILON};
+use crate::kernels::{Kernels, NORM_EPSILON};
 use crate::model::ResnetGenerator;
 use crate::model::layers::{ConvNorm, ResidualBlock};
 
@@ -273,7 +273,10 @@ pub async fn translate<B: Kernels>(
         let from = generator.head().source_rows(rows.clone(), decoder.heights[2]);
         let start = from.start;
         let planes = generator.head().forward_rows(decoder.finished(1, from), start, rows.clone());
-        let output = kernels::activate(planes, Activation::Tanh);
+        let mut output = generator.activate(planes);
+        if generator.has_skip() {
+            output = generator.finish(output, self::planes(picture, rows.clone(), columns, device));
+        }
         let seen = rows.end.min(picture.height as usize).saturating_sub(rows.start);
         let values = host(output.narrow(2, 0, seen).narrow(3, 0, picture.width as usize)).await?;
         let part = Picture::from_planes(&values, picture.width, seen as u32);

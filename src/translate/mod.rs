@@ -193,7 +193,8 @@ pub async fn translate<B: Kernels>(
     }
     let [rows, columns] = [height, width].map(|side| (side as usize).next_multiple_of(generator.multiple()));
     let padded = pad(&picture.to_planes(), [height as usize, width as usize], [rows, columns]);
-    let mut planes = Tensor::<B, 4>::from_data(TensorData::new(padded, [1, 3, rows, columns]), device);
+    let input = Tensor::<B, 4>::from_data(TensorData::new(padded, [1, 3, rows, columns]), device);
+    let mut planes = input.clone();
     let stages = generator.stages();
     for stage in 0..stages {
         if watcher.progress(stage as f32 / stages as f32).await.is_break() {
@@ -201,7 +202,7 @@ pub async fn translate<B: Kernels>(
         }
         planes = generator.stage(stage, planes);
     }
-    let cropped = planes.narrow(2, 0, height as usize).narrow(3, 0, width as usize);
+    let cropped = generator.finish(planes, input).narrow(2, 0, height as usize).narrow(3, 0, width as usize);
     let data = cropped.into_data_async().await.map_err(|error| TranslateError::Device(format!("{error:?}")))?;
     let values: Vec<f32> = data.iter::<f32>().collect();
     if watcher.progress(1.0).await.is_break() {
@@ -273,9 +274,21 @@ mod tests {
         }
     }
 
+    #[test]
+    fn bands_add_the_picture_where_the_generator_does() {
+        let config = ResnetGeneratorConfig::new().with_ngf(4).with_n_blocks(2).with_skip(true);
+        for whole_blocks in [true, false] {
+            compare_generators(config.clone(), 12, whole_blocks, 37, 61);
+        }
+    }
+
     fn compare_blocks(affine: bool, band: usize, whole_blocks: bool, width: u32, height: u32) {
-        let device = Default::default();
         let config = ResnetGeneratorConfig::new().with_ngf(4).with_n_blocks(2).with_affine(affine);
+        compare_generators(config, band, whole_blocks, width, height);
+    }
+
+    fn compare_generators(config: ResnetGeneratorConfig, band: usize, whole_blocks: bool, width: u32, height: u32) {
+        let device = Default::default();
         let generator = init_normal(config.init::<Flex>(&device), 0.2, 7, "bands");
         let pixels = (0..4 * width * height).map(|i| if i % 4 == 3 { 255 } else { (i * i / 7 % 251) as u8 }).collect();
         let picture = Picture { width, height, pixels };

@@ -108,6 +108,12 @@ pub enum WeightError {
         /// A Python name or an operation.
         what: String,
     },
+    /// A network that the official code does not have was to be written in its layout.
+    #[error(
+        "The official PyTorch code has no generator with a skip from input to output, so this one cannot be a .pth file. \
+         Save it as .safetensors or .onnx."
+    )]
+    NotOfficial,
     /// A zip archive with compressed or encrypted parts.
     #[error(
         "The weight file's parts are compressed or encrypted, which PyTorch never does. Unpack it and save it with PyTorch."

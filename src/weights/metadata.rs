@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 
 use super::error::printable;
+use crate::config::TrainConfig;
+use crate::model::architecture::SKIP;
 use crate::protocol::{Direction, ModelInfo};
 
 /// Always [`FORMAT_PYTORCH`]: tells other programs whose tensor layout this is.
@@ -25,6 +27,8 @@ pub const STEP: &str = "step";
 pub const DATA: &str = "data";
 /// Licence of the weights.
 pub const LICENCE: &str = "licence";
+/// In a checkpoint: the training's configuration, as JSON.
+pub const CONFIG: &str = "config";
 
 /// The metadata of a weight file, as it is written.
 ///
@@ -61,6 +65,14 @@ pub(super) fn understand(metadata: &BTreeMap<String, String>) -> ModelInfo {
         licence: text(LICENCE),
         notes: Vec::new(),
     }
+}
+
+/// Whether the metadata says that the generator adds its input to its output: by the name of its architecture or, in a
+/// checkpoint, by the training's configuration.
+pub(super) fn says_skip(metadata: &BTreeMap<String, String>) -> bool {
+    let by_name = metadata.get(ARCHITECTURE).is_some_and(|name| name.contains(SKIP));
+    let config = || metadata.get(CONFIG).and_then(|config| TrainConfig::from_json(config).ok());
+    by_name || config().is_some_and(|config| config.skip)
 }
 
 /// Which generator of its pair the metadata says it is.

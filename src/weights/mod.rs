@@ -89,10 +89,12 @@ impl WeightFile {
     /// The bytes of a file of any format. The same contents always give the same bytes.
     ///
     /// # Errors
-    /// As [`Self::write`]; for [`Format::Onnx`] also when it is no generator.
+    /// As [`Self::write`]; for [`Format::Onnx`] also when it is no generator, for [`Format::Pytorch`] when it is a network
+    /// that the official code does not have.
     pub fn write_as(&self, format: Format, storage: Storage) -> Result<Vec<u8>, WeightError> {
         match format {
             Format::Safetensors => safetensors::write(self, storage),
+            Format::Pytorch if metadata::says_skip(&self.metadata) => Err(WeightError::NotOfficial),
             Format::Pytorch => pytorch::write(self, storage),
             Format::Onnx => onnx::write(self, storage),
         }
@@ -115,6 +117,7 @@ impl WeightFile {
         let Some(architecture) = Architecture::infer(&self.shapes()) else {
             return Err(self.unknown());
         };
+        let architecture = architecture.with_skip(metadata::says_skip(&self.metadata));
         self.fits(&architecture.parameters())?;
         Ok(architecture)
     }

@@ -105,11 +105,13 @@ class Resnet(nn.Module):
             else:
                 conv = nn.ConvTranspose2d(inputs, outputs, 3, stride=2, padding=1, output_padding=1, bias=bias)
             parts += wrapped(conv, outputs)
-        parts += [nn.ReflectionPad2d(3), nn.Conv2d(ngf, out_channels, 7), nn.Tanh()]
-        self.model = nn.Sequential(*parts)
+        parts += [nn.ReflectionPad2d(3), nn.Conv2d(ngf, out_channels, 7)]
+        self.skip = style.get("skip", False)
+        self.model = nn.Sequential(*parts) if self.skip else nn.Sequential(*parts, nn.Tanh())
+        self.bound = nn.Hardtanh()
 
     def forward(self, x):
-        return self.model(x)
+        return self.bound(x + self.model(x)) if self.skip else self.model(x)
 
 
 class Skip(nn.Module):
@@ -194,6 +196,7 @@ CASES = {
     "mobile": (resnet(separable=True), 16),
     "mobile_affine": (resnet(separable=True, affine=True), 16),
     "resize": (resnet(upsample="resize"), 16),
+    "resnet_skip": (resnet(skip=True), 16),
     "resnet_without_norm": (resnet(norm="none"), 16),
     "unet": (unet(), 64),
     "unet_affine": (unet(affine=True, halvings=5), 32),
@@ -261,6 +264,10 @@ def compute(name):
             module.register_forward_pre_hook(lambda _, given: nearest.append(given[0].abs().min().item()))
             for module in network.modules()
             if isinstance(module, (nn.ReLU, nn.LeakyReLU))
+        ] + [
+            module.register_forward_pre_hook(lambda _, given: nearest.append((given[0].abs() - 1).abs().min().item()))
+            for module in network.modules()
+            if isinstance(module, nn.Hardtanh)
         ]
         picture = uniform(seed + 900, (2, 3, side, side))
         output = network(picture)

@@ -34,6 +34,7 @@ const EXAMPLES: &[(&str, &str, &str)] = &[
     ("ngf", "3", ""),
     ("n_blocks", "3", ""),
     ("upsample", "resize", ""),
+    ("skip", "true", ""),
     ("dropout", "true", ""),
     ("net_d", "basic", ""),
     ("net_d", "pixel", ""),

@@ -147,7 +147,7 @@ impl Default for Training {
             piles: [0, 0],
             zip: None,
             names: ["A".into(), "B".into()],
-            config: TrainConfig::preset("quick").unwrap_or_default(),
+            config: TrainConfig::preset("demo").unwrap_or_default(),
             mistake: None,
             preview_rows: PREVIEW_ROWS,
             frames: None,

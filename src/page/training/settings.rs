@@ -5,7 +5,7 @@ use crate::config::{Field, GanMode, Kind, LrPolicy, NetD, NetG, Preprocess, Trai
 
 /// The options that can be set, with their names for people. They stand in the order and the groups of
 /// [`TrainConfig::FIELDS`].
-pub const SETTINGS: [(&str, &str); 40] = [
+pub const SETTINGS: [(&str, &str); 41] = [
     ("preprocess", "Bringing to size"),
     ("size", "Image side, px"),
     ("load_size", "Resized to, px"),
@@ -17,6 +17,7 @@ pub const SETTINGS: [(&str, &str); 40] = [
     ("ngf", "Generator width"),
     ("n_blocks", "Residual blocks"),
     ("upsample", "Upsampling"),
+    ("skip", "Skip to the output"),
     ("dropout", "Dropout"),
     ("net_d", "Discriminator"),
     ("ndf", "Discriminator width"),
@@ -66,7 +67,7 @@ pub fn applies(name: &str, config: &TrainConfig) -> bool {
     let is_resnet = matches!(config.net_g, NetG::Resnet | NetG::MobileResnet);
     match name {
         "load_size" => matches!(config.preprocess, Preprocess::ResizeAndCrop | Preprocess::ScaleWidthAndCrop),
-        "n_blocks" | "upsample" => is_resnet,
+        "n_blocks" | "upsample" | "skip" => is_resnet,
         "n_layers" => config.net_d == NetD::NLayers,
         "lambda_gp" => config.gan_mode == GanMode::Wgangp,
         "decay_from" | "end_at_zero" => config.lr_policy == LrPolicy::Linear,

@@ -106,7 +106,18 @@ impl Builder<'_> {
             self.normalise(&layer(position + 1), factor * ngf)?.unary(&layer(position + 2), "Relu");
         }
         self.pad(&layer(up + 6), 3);
-        self.convolution(&layer(up + 7), &[])?.unary(OUTPUT, "Tanh");
+        self.convolution(&layer(up + 7), &[])?;
+        if style.skip {
+            let sum = [INPUT.to_owned(), self.current.clone()];
+            self.node("skip", "Add", &sum, &[]);
+            let [low, high] = [("low", -1.0_f32), ("high", 1.0)].map(|(name, bound)| {
+                self.constant(name.into(), &[], data_type::FLOAT, &bound.to_le_bytes())
+            });
+            let inputs = [self.current.clone(), low, high];
+            self.node(OUTPUT, "Clip", &inputs, &[]);
+        } else {
+            self.unary(OUTPUT, "Tanh");
+        }
         Ok(())
     }
 
@@ -201,7 +212,7 @@ impl Builder<'_> {
         } else {
             [("ones", 1.0_f32), ("zeros", 0.0)].map(|(kind, value)| {
                 let values = value.to_le_bytes().repeat(channels);
-                self.constant(format!("{kind}.{channels}"), channels, data_type::FLOAT, &values)
+                self.constant(format!("{kind}.{channels}"), &[channels], data_type::FLOAT, &values)
             })
         };
         let inputs = [self.current.clone(), scale, shift];
@@ -212,7 +223,7 @@ impl Builder<'_> {
     fn pad(&mut self, name: &str, width: i64) {
         // Before and after each of the four axes.
         let pads = [0, 0, width, width, 0, 0, width, width].map(i64::to_le_bytes);
-        let pads = self.constant(format!("pads.{width}"), 8, data_type::INT64, pads.as_flattened());
+        let pads = self.constant(format!("pads.{width}"), &[8], data_type::INT64, pads.as_flattened());
         let inputs = [self.current.clone(), pads];
         self.node(name, "Pad", &inputs, &[proto::text("mode", "reflect")]);
     }
@@ -220,17 +231,17 @@ impl Builder<'_> {
     /// Every pixel four times: twice the size.
     fn resize(&mut self, name: &str) {
         let scales = [1.0_f32, 1.0, 2.0, 2.0].map(f32::to_le_bytes);
-        let scales = self.constant("scales.2".into(), 4, data_type::FLOAT, scales.as_flattened());
+        let scales = self.constant("scales.2".into(), &[4], data_type::FLOAT, scales.as_flattened());
         // Between them the region of interest, which this mode has none of.
         let inputs = [self.current.clone(), String::new(), scales];
         let modes = [("mode", "nearest"), ("coordinate_transformation_mode", "asymmetric"), ("nearest_mode", "floor")];
         self.node(name, "Resize", &inputs, &modes.map(|(name, mode)| proto::text(name, mode)));
     }
 
-    /// The name of a vector that is put into the graph at its first use.
-    fn constant(&mut self, name: String, length: usize, data_type: i64, values: &[u8]) -> String {
+    /// The name of a tensor that is put into the graph at its first use.
+    fn constant(&mut self, name: String, shape: &[usize], data_type: i64, values: &[u8]) -> String {
         if self.constants.insert(name.clone()) {
-            self.graph.push(graph::INITIALIZER, &proto::tensor(&name, &[length], data_type, values).0);
+            self.graph.push(graph::INITIALIZER, &proto::tensor(&name, shape, data_type, values).0);
         }
         name
     }
