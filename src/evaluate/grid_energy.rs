@@ -142,7 +142,10 @@ mod tests {
             let noise = 80.0 * stream.random::<f64>() - 40.0;
             (128.0 + noise + pattern(at % width, at / width)).clamp(0.0, 255.0) as u8
         };
-        let pixels = (0..width * height).flat_map(|at| { let level = level(at); [level, level, level, 255] });
+        let pixels = (0..width * height).flat_map(|at| {
+            let level = level(at);
+            [level, level, level, 255]
+        });
         Picture { width, height, pixels: pixels.collect() }
     }
 
@@ -163,7 +166,8 @@ mod tests {
         assert!((board / expected - 1.0).abs() < 0.15, "{board} instead of {expected}");
         let stripes = of(|x, _| if x % 4 < 2 { 4.0 } else { -4.0 });
         assert!(stripes > 2.0, "{stripes}");
-        let slow = of(|x, _| if x % 12 < 6 { 30.0 } else { -30.0 });
+        // No square wave: its third harmonic has a period of 4.
+        let slow = of(|x, _| 30.0 * (TAU * f64::from(x) / 12.0).cos());
         assert!(slow < 2.0, "a coarse pattern is no grid: {slow}");
     }
 
