@@ -2,16 +2,25 @@
 
 mod animation;
 mod augment;
+mod canvas;
+mod colour;
 mod decode;
 mod error;
+mod gif;
+mod jpeg;
+mod png;
+mod quantise;
+mod raster;
 mod resize;
 mod sniff;
+mod tiff;
+mod webp;
 
 use image::codecs::png::{CompressionType, FilterType, PngEncoder};
 use image::{ExtendedColorType, ImageEncoder};
 
 pub use animation::{Animation, AnimationFormat, AnimationWriter, Frame, Frames, MAX_ANIMATION_PIXELS};
-pub use decode::{MAX_PIXELS, MAX_SIDE};
+pub use decode::{Decoded, MAX_PIXELS};
 pub use error::ImageError;
 
 /// A picture: straight (not premultiplied) RGBA8, row by row from the top.
