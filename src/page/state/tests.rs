@@ -69,6 +69,7 @@ fn translated(job: u32, before: u8, after: u8) -> Message {
         milliseconds: 5.0,
         device: "CPU".into(),
         mean_absolute_error: 0.0,
+        notes: vec!["Its colours are converted from Display P3 to sRGB.".into()],
     };
     Message::Worker(Envelope::with(event, vec![vec![before; 8], vec![after; 8]]))
 }
