@@ -128,8 +128,18 @@ fn animations_are_composed_as_browsers_do() {
 #[test]
 fn no_damage_makes_a_reader_panic() {
     for name in [
-        "group3-2d.tif", "runs.tif", "tiles.tif", "big-be.tif", "float-predicted.tif", "palette-4.tif", "mAB-4.tif",
-        "mft1-2.tif", "ycbcr-jpeg.tif", "p3.png", "inks.jpg", "sampled.png",
+        "group3-2d.tif",
+        "runs.tif",
+        "tiles.tif",
+        "big-be.tif",
+        "float-predicted.tif",
+        "palette-4.tif",
+        "mAB-4.tif",
+        "mft1-2.tif",
+        "ycbcr-jpeg.tif",
+        "p3.png",
+        "inks.jpg",
+        "sampled.png",
     ] {
         let whole = bytes(&folder().join(name));
         for at in (0..whole.len()).step_by(whole.len() / 120 + 1).chain(0..whole.len().min(200)) {

@@ -127,7 +127,9 @@ fn held_out(arguments: &Arguments, direction: Direction, max_side: u32) -> Resul
     let dataset = if arguments.data.is_dir() {
         UnpairedDataset::held_out_from_folder(&arguments.data)?
     } else {
-        UnpairedDataset::held_out_from_zip(std::fs::read(&arguments.data).with_context(|| format!("cannot read {name}"))?)?
+        UnpairedDataset::held_out_from_zip(
+            std::fs::read(&arguments.data).with_context(|| format!("cannot read {name}"))?,
+        )?
     };
     for (pile, folder) in [(&dataset.test_a, "testA"), (&dataset.test_b, "testB")] {
         if pile.is_empty() {

@@ -259,8 +259,15 @@ mod tests {
     #[test]
     fn folders_are_read_with_all_below_and_what_systems_leave_is_left() {
         let files = [
-            "in/b.JPG", "in/._b.JPG", "in/.DS_Store", "in/Thumbs.db", "in/2024/may/a.jfif", "in/2024/x.heic", "in/note.txt",
-            "in/__MACOSX/c.png", "in/out/old.png",
+            "in/b.JPG",
+            "in/._b.JPG",
+            "in/.DS_Store",
+            "in/Thumbs.db",
+            "in/2024/may/a.jfif",
+            "in/2024/x.heic",
+            "in/note.txt",
+            "in/__MACOSX/c.png",
+            "in/out/old.png",
         ];
         let root = laid_out(&files);
         let inputs = read(root.path(), &["in"], "in/out").expect("images");
@@ -297,7 +304,9 @@ mod tests {
             inputs.targets(&at(out), true).expect("overwriting is allowed");
             inputs.targets(&at(out), false).err().map(|error| error.to_string())
         };
-        for (arguments, out) in [(&["in"][..], "in"), (&["x.png"], "x.png"), (&["in/b.png"], "in"), (&["clip.mp4"], "clip.mp4")] {
+        for (arguments, out) in
+            [(&["in"][..], "in"), (&["x.png"], "x.png"), (&["in/b.png"], "in"), (&["clip.mp4"], "clip.mp4")]
+        {
             assert!(refused(arguments, out).is_some_and(|error| error.contains("--overwrite")), "{arguments:?} {out}");
         }
         assert_eq!(refused(&["in/a.jpg"], "in"), None, "in/a.png is free");
@@ -310,7 +319,9 @@ mod tests {
         let root = laid_out(&["x.png"]);
         let inputs = read(root.path(), &["x.png"], "o").expect("an image");
         let still = |out: &str| inputs.targets(&root.path().join(out), false).and_then(|targets| targets[0].still());
-        for (out, wanted) in [("y.jpg", Still::Jpeg), ("y.JPEG", Still::Jpeg), ("y.webp", Still::WebP), ("y.png", Still::Png)] {
+        for (out, wanted) in
+            [("y.jpg", Still::Jpeg), ("y.JPEG", Still::Jpeg), ("y.webp", Still::WebP), ("y.png", Still::Png)]
+        {
             assert_eq!(still(out).expect("written").1, wanted);
         }
         assert_eq!(still("results.v2").expect("a folder").0, root.path().join("results.v2/x.png"));

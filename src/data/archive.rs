@@ -102,7 +102,9 @@ fn check_claims(bytes: &[u8]) -> Result<(), DataError> {
             return Err(DataError::TooManyEntries { entries, limit: MAX_ENTRIES });
         }
         if claimed.saturating_mul(LEAST_ENTRY_BYTES) > bytes.len() as u64 {
-            return Err(DataError::NotAZip { reason: format!("it says it has {claimed} entries, more than fit into it") });
+            return Err(DataError::NotAZip {
+                reason: format!("it says it has {claimed} entries, more than fit into it"),
+            });
         }
     }
     Ok(())

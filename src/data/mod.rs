@@ -14,10 +14,10 @@ use std::collections::BTreeSet;
 
 pub use archive::pack;
 pub use error::DataError;
-pub use recipe::Recipe;
-pub use sampler::{Drawn, Sampler};
 #[cfg(not(target_family = "wasm"))]
 pub use folder::walk;
+pub use recipe::Recipe;
+pub use sampler::{Drawn, Sampler};
 pub use source::{MAX_FILE_BYTES, Source};
 
 use names::Place;
@@ -143,7 +143,9 @@ mod tests {
             "set/testB/y.jpg",
             "set/readme.png",
         ];
-        let dataset = UnpairedDataset::from_named(names.map(file)).and_then(UnpairedDataset::checked).expect("both piles have images");
+        let dataset = UnpairedDataset::from_named(names.map(file))
+            .and_then(UnpairedDataset::checked)
+            .expect("both piles have images");
         let list = |pile: &[Source]| pile.iter().map(|source| source.name.clone()).collect::<Vec<_>>();
         assert_eq!(list(&dataset.train_a), ["set/trainA/a.webp", "set/trainA/b.JPG"]);
         assert_eq!(list(&dataset.train_b), ["set/trainB/1.png", "set/trainB/2.png"]);
@@ -157,7 +159,8 @@ mod tests {
         let held_out = UnpairedDataset::from_named([file("trainA/a.png"), file("trainB/a.txt")]).expect("folders");
         let error = held_out.checked().expect_err("B is empty");
         assert_eq!(error, DataError::EmptyPile { pile: "B" });
-        let error = UnpairedDataset::from_named([file("horses/a.png"), file("x/zebras/b.png")]).expect_err("no folders");
+        let error =
+            UnpairedDataset::from_named([file("horses/a.png"), file("x/zebras/b.png")]).expect_err("no folders");
         assert_eq!(error, DataError::NoFolders { found: "horses, x/zebras".into() });
         assert!(error.to_string().ends_with("There are: horses, x/zebras."), "{error}");
         let error = UnpairedDataset::from_piles(vec![], vec![("a".into(), vec![1])]).expect_err("A is empty");

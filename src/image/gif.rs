@@ -6,11 +6,11 @@ use std::sync::Arc;
 
 use gif::{ColorOutput, DecodeOptions, Decoder, DecodingError, DisposalMethod, MemoryLimit};
 
+use super::ImageError;
 use super::canvas::{Canvas, Disposal, Part};
 use super::colour::{self, Conversion};
 use super::decode::{ALL_THERE, Decoded, MAX_DECODER_BYTES, admit};
 use super::raster::{Raster, Samples};
-use super::ImageError;
 
 const FORMAT: &str = "GIF";
 

@@ -6,11 +6,11 @@ use std::sync::Arc;
 use image::metadata::Orientation;
 use png::{BlendOp, ColorType, Decoder, DecodingError, DisposeOp, InterlaceInfo, Reader, Transformations};
 
+use super::ImageError;
 use super::canvas::{Disposal, Part};
 use super::colour::{self, Conversion};
 use super::decode::{ALL_THERE, Decoded, MAX_DECODER_BYTES, admit};
 use super::raster::{Raster, Samples};
-use super::ImageError;
 
 const FORMAT: &str = "PNG";
 
@@ -84,9 +84,8 @@ impl<B: AsRef<[u8]>> File<B> {
         if info.srgb.is_some() || (info.gama_chunk.is_none() && info.chrm_chunk.is_none()) {
             return Ok(None);
         }
-        let chromaticities = info.chrm_chunk.map(|c| {
-            [c.white, c.red, c.green, c.blue].map(|(x, y)| [x.into_value(), y.into_value()])
-        });
+        let chromaticities =
+            info.chrm_chunk.map(|c| [c.white, c.red, c.green, c.blue].map(|(x, y)| [x.into_value(), y.into_value()]));
         Ok(colour::from_gamma(info.gama_chunk.map(|gamma| gamma.into_value()), chromaticities))
     }
 }
@@ -154,9 +153,7 @@ impl Frames {
         let file = File::open(Arc::clone(bytes), transformations)?;
         let control = file.reader.info().animation_control;
         let frames = control.filter(|control| control.num_frames > 1);
-        Ok(frames.map(|control| {
-            Self { file, left: control.num_frames, is_first: true, is_completed: !has_end(bytes) }
-        }))
+        Ok(frames.map(|control| Self { file, left: control.num_frames, is_first: true, is_completed: !has_end(bytes) }))
     }
 
     /// Width and height of the animation, and how often it is played.

@@ -153,7 +153,8 @@ mod tests {
 
     #[test]
     fn many_colours_become_256_near_ones() {
-        let smooth = |x: f32, y: f32| [128.0 + 100.0 * (x + y).sin(), 128.0 + 100.0 * (x - y).cos(), 2.0 * x * y, 255.0];
+        let smooth =
+            |x: f32, y: f32| [128.0 + 100.0 * (x + y).sin(), 128.0 + 100.0 * (x - y).cos(), 2.0 * x * y, 255.0];
         for (side, most) in [(64_u32, 2.0), (200, 2.5)] {
             let of = |i: u32| {
                 let scale = 4.0 / side as f32;

@@ -48,12 +48,16 @@ impl Raster {
                 notes.push(told(conversion));
             } else {
                 let name = &conversion.name;
-                notes.push(format!("Its colours may be wrong: its colour profile, {name}, is for another kind of picture."));
+                notes.push(format!(
+                    "Its colours may be wrong: its colour profile, {name}, is for another kind of picture."
+                ));
             }
             fits
         });
         if colours == 4 && conversion.is_none() {
-            notes.push("Its inks (CMYK) are converted by a rule of thumb, since no colour profile describes them.".into());
+            notes.push(
+                "Its inks (CMYK) are converted by a rule of thumb, since no colour profile describes them.".into(),
+            );
         }
         let pixels = match samples {
             Samples::Bytes(bytes) if conversion.is_none() && (colours, has_alpha) == (3, true) => bytes,

@@ -3,14 +3,14 @@
 use std::io::Cursor;
 use std::sync::Arc;
 
-use image_webp::{DecodingError, LoopCount, WebPDecoder};
 use image::metadata::Orientation;
+use image_webp::{DecodingError, LoopCount, WebPDecoder};
 
+use super::ImageError;
 use super::canvas::{Canvas, Disposal, Part};
 use super::colour::{self, Conversion};
 use super::decode::{ALL_THERE, Decoded, MAX_DECODER_BYTES, admit};
 use super::raster::{Raster, Samples};
-use super::ImageError;
 
 const FORMAT: &str = "WebP";
 

@@ -3,8 +3,8 @@
 /// Extensions of files that count as images. Some of these cannot be decoded: they are taken
 /// nevertheless, so that they are reported instead of silently missing.
 const EXTENSIONS: [&str; 17] = [
-    "jpg", "jpeg", "jpe", "jfif", "png", "apng", "webp", "gif", "bmp", "dib", "tif", "tiff", "heic", "heif", "avif", "jxl",
-    "jp2",
+    "jpg", "jpeg", "jpe", "jfif", "png", "apng", "webp", "gif", "bmp", "dib", "tif", "tiff", "heic", "heif", "avif",
+    "jxl", "jp2",
 ];
 
 /// Whether a file's name ends as an image's does.
@@ -30,7 +30,9 @@ mod tests {
 
     #[test]
     fn left_behind_files_are_hidden() {
-        for path in ["__MACOSX/trainA/._x.png", "trainA/.DS_Store", "trainA/._x.png", "trainA\\Thumbs.db", "x/@eaDir/y.jpg"] {
+        for path in
+            ["__MACOSX/trainA/._x.png", "trainA/.DS_Store", "trainA/._x.png", "trainA\\Thumbs.db", "x/@eaDir/y.jpg"]
+        {
             assert!(is_hidden(path), "{path}");
         }
         assert!(!is_hidden("./trainA/x.png") && !is_hidden("trainA/x.y.png"));

@@ -44,7 +44,17 @@ impl<'a> Recorder<'a> {
         let path = folder.path();
         let tensorboard = EventFile::create(path).with_context(|| format!("cannot write into {}", path.display()))?;
         let metrics = LineWriter::new(metrics(&path.join(METRICS))?);
-        Ok(Self { folder, keep, metrics, tensorboard, progress, steps: 0, saved: None, trouble: None, has_begun: false })
+        Ok(Self {
+            folder,
+            keep,
+            metrics,
+            tensorboard,
+            progress,
+            steps: 0,
+            saved: None,
+            trouble: None,
+            has_begun: false,
+        })
     }
 
     /// Takes down an event.

@@ -65,7 +65,8 @@ impl Conversion {
             Kind::Grey(curve) => (std::slice::from_ref(curve), true),
             Kind::Table(_) => return false,
         };
-        let same = |curve: &Curve| (0..=255_u8).all(|level| to_srgb(curve.at(f32::from(level) / 255.0)).abs_diff(level) <= 1);
+        let same =
+            |curve: &Curve| (0..=255_u8).all(|level| to_srgb(curve.at(f32::from(level) / 255.0)).abs_diff(level) <= 1);
         is_close && curves.iter().all(same)
     }
 
@@ -155,9 +156,8 @@ fn transposed(m: [[f32; 3]; 3]) -> [[f32; 3]; 3] {
 
 /// By Cramer's rule; `None` where there is no inverse.
 fn inverse(m: &[[f32; 3]; 3]) -> Option<[[f32; 3]; 3]> {
-    let cross = |a: [f32; 3], b: [f32; 3]| {
-        [a[1] * b[2] - a[2] * b[1], a[2] * b[0] - a[0] * b[2], a[0] * b[1] - a[1] * b[0]]
-    };
+    let cross =
+        |a: [f32; 3], b: [f32; 3]| [a[1] * b[2] - a[2] * b[1], a[2] * b[0] - a[0] * b[2], a[0] * b[1] - a[1] * b[0]];
     let columns = [cross(m[1], m[2]), cross(m[2], m[0]), cross(m[0], m[1])];
     let determinant: f32 = (0..3).map(|at| m[0][at] * columns[0][at]).sum();
     (determinant.abs() > 1e-9).then(|| transposed(columns.map(|column| column.map(|value| value / determinant))))
@@ -165,8 +165,7 @@ fn inverse(m: &[[f32; 3]; 3]) -> Option<[[f32; 3]; 3]> {
 
 /// XYZ under D50 of the primaries with these chromaticities (white, red, green, blue), adapted by Bradford's matrix.
 fn primaries([white, red, green, blue]: [[f32; 2]; 4]) -> Option<[[f32; 3]; 3]> {
-    const BRADFORD: [[f32; 3]; 3] =
-        [[0.8951, 0.2664, -0.1614], [-0.7502, 1.7135, 0.0367], [0.0389, -0.0685, 1.0296]];
+    const BRADFORD: [[f32; 3]; 3] = [[0.8951, 0.2664, -0.1614], [-0.7502, 1.7135, 0.0367], [0.0389, -0.0685, 1.0296]];
     let xyz = |[x, y]: [f32; 2]| (y > 1e-6).then(|| [x / y, 1.0, (1.0 - x - y) / y]);
     let columns = transposed([xyz(red)?, xyz(green)?, xyz(blue)?]);
     let white = xyz(white)?;

@@ -53,9 +53,10 @@ impl<I: Iterator<Item = Result<u8, ()>>> Bits<I> {
 /// The first change of `reference` right of `at` to the colour opposite to `is_black`, and the one after it.
 fn changes(reference: &[usize], at: Option<usize>, is_black: bool, width: usize) -> (usize, usize) {
     // Changes at even places are to black.
-    let first = reference.iter().enumerate().position(|(index, change)| {
-        at.is_none_or(|at| *change > at) && (index % 2 == 0) != is_black
-    });
+    let first = reference
+        .iter()
+        .enumerate()
+        .position(|(index, change)| at.is_none_or(|at| *change > at) && (index % 2 == 0) != is_black);
     let change = |index: usize| reference.get(index).copied().unwrap_or(width);
     first.map_or((width, width), |first| (change(first), change(first + 1)))
 }

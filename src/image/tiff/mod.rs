@@ -137,13 +137,7 @@ fn picked(plane: Plane, layout: &Layout, wanted: usize, notes: &mut Vec<String>)
 }
 
 /// The samples with palettes looked up, YCbCr and inverted greys as they should be, and alpha taken out of the colours.
-fn finished(
-    samples: Samples,
-    colours: Colours,
-    alpha: Alpha,
-    tags: &Tags,
-    bits: u32,
-) -> Result<Samples, ImageError> {
+fn finished(samples: Samples, colours: Colours, alpha: Alpha, tags: &Tags, bits: u32) -> Result<Samples, ImageError> {
     let each = colours.count() + usize::from(alpha != Alpha::None);
     let mut samples = match (colours, samples) {
         (Colours::Palette, samples) => {
@@ -152,7 +146,8 @@ fn finished(
             // Some programs write palettes of 8 bits.
             let scale = if map.iter().all(|level| *level < 256) { 257 } else { 1 };
             let of = |number: u16, alpha: Option<u16>| {
-                let at = |channel: usize| map.get(channel * size + usize::from(number)).map_or(0, |l| (l * scale) as u16);
+                let at =
+                    |channel: usize| map.get(channel * size + usize::from(number)).map_or(0, |l| (l * scale) as u16);
                 [at(0), at(1), at(2)].into_iter().chain(alpha)
             };
             let wide = if bits > 8 { 1 } else { 257 };

@@ -105,7 +105,8 @@ impl Layout {
             offsets,
             lengths,
         };
-        let bytes = (width * height) as u64 * samples.saturating_mul(if is_float { 4 } else { bits.div_ceil(8).min(2) });
+        let bytes =
+            (width * height) as u64 * samples.saturating_mul(if is_float { 4 } else { bits.div_ceil(8).min(2) });
         if samples == 0 || samples > 64 || bytes > MAX_DECODER_BYTES {
             return Err(broken("decoding it would take too much memory"));
         }
@@ -216,14 +217,23 @@ impl Layout {
     }
 
     /// A strip or tile that is a JPEG; its tables may stand in a tag.
-    fn jpeg(&self, packed: &[u8], tags: &Tags, wanted: usize, each: usize, is_ycbcr: bool) -> Result<Vec<u8>, ImageError> {
+    fn jpeg(
+        &self,
+        packed: &[u8],
+        tags: &Tags,
+        wanted: usize,
+        each: usize,
+        is_ycbcr: bool,
+    ) -> Result<Vec<u8>, ImageError> {
         let failed = |error: zune_jpeg::errors::DecodeErrors| broken(&error.to_string());
         if self.bits != 8 {
             return unsupported("TIFF (with JPEG of more than 8 bits)");
         }
         let whole = match tags.bytes(tag::JPEG_TABLES) {
             // Between the start of the one and the end of the other.
-            Some(tables) if tables.len() > 4 && packed.len() > 2 => [&tables[..tables.len() - 2], &packed[2..]].concat(),
+            Some(tables) if tables.len() > 4 && packed.len() > 2 => {
+                [&tables[..tables.len() - 2], &packed[2..]].concat()
+            }
             _ => packed.to_vec(),
         };
         let options = DecoderOptions::default().set_max_width(1 << 17).set_max_height(1 << 17);
@@ -247,7 +257,13 @@ impl Layout {
     }
 
     /// Undoes differences of neighbours; gives whether the numbers' low bytes come first now.
-    fn undo_predictor(&self, bytes: &mut [u8], stride: usize, each: usize, is_little: bool) -> Result<bool, ImageError> {
+    fn undo_predictor(
+        &self,
+        bytes: &mut [u8],
+        stride: usize,
+        each: usize,
+        is_little: bool,
+    ) -> Result<bool, ImageError> {
         let packs = matches!(self.compression, 5 | 8 | 32946);
         let lines = bytes.chunks_exact_mut(stride.max(1));
         match (self.predictor, self.bits) {
@@ -309,7 +325,8 @@ impl Layout {
                 let add = |number: u64, byte: &u8| number << 8 | u64::from(*byte);
                 return if is_little { bytes.iter().rev().fold(0, add) } else { bytes.iter().fold(0, add) };
             }
-            (at * bits..(at + 1) * bits).fold(0, |number, bit| number << 1 | u64::from(line[bit / 8] >> (7 - bit % 8) & 1))
+            (at * bits..(at + 1) * bits)
+                .fold(0, |number, bit| number << 1 | u64::from(line[bit / 8] >> (7 - bit % 8) & 1))
         };
         let most = u64::MAX >> (64 - bits);
         let to = (0..count).map(|at| (at, to + at * step));
