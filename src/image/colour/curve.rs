@@ -63,7 +63,7 @@ impl Curve {
                 light * 10_000.0 / 203.0
             }
             Self::Hlg => {
-                let (a, b, c) = (0.178_832_77, 0.284_668_92, 0.559_910_73);
+                let (a, b, c) = (0.178_832_77, 0.284_668_92, 0.559_910_7);
                 let scene = if x <= 0.5 { x * x / 3.0 } else { (libm::expf((x - c) / a) + b) / 12.0 };
                 // The system's gamma on a display of 1000 cd/m².
                 libm::powf(scene, 1.2) * 1000.0 / 203.0

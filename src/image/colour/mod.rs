@@ -16,7 +16,7 @@ use table::Table;
 
 /// Linear sRGB of a colour in the profiles' connection space: XYZ under D50 (the inverse of the matrix of sRGB's profile).
 const FROM_XYZ: [[f32; 3]; 3] = [
-    [3.133_856_1, -1.616_866_7, -0.490_614_6],
+    [3.133_856, -1.616_866_7, -0.490_614_6],
     [-0.978_768_4, 1.916_141_5, 0.033_454_0],
     [0.071_945_3, -0.228_991_4, 1.405_242_7],
 ];

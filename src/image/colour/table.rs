@@ -20,11 +20,19 @@ pub struct Table {
     grid: Vec<usize>,
     /// Three values a point, the last axis running fastest.
     points: Vec<f32>,
-    middle: Option<(Vec<Curve>, [[f32; 3]; 3], [f32; 3])>,
+    middle: Option<Middle>,
     last: Vec<Curve>,
     connection: Connection,
     /// The darkest XYZ, which becomes black.
     black: [f32; 3],
+}
+
+/// What lutAToBType has between its table and its last curves.
+#[derive(Debug)]
+struct Middle {
+    curves: Vec<Curve>,
+    matrix: [[f32; 3]; 3],
+    offset: [f32; 3],
 }
 
 /// Black of version 4's perceptual intent.
@@ -93,7 +101,11 @@ impl Table {
                 for (at, value) in rows.as_flattened_mut().iter_mut().enumerate() {
                     *value = number(at)?;
                 }
-                Some((curves(middle, 3)?, rows, [number(9)?, number(10)?, number(11)?]))
+                Some(Middle {
+                    curves: curves(middle, 3)?,
+                    matrix: rows,
+                    offset: [number(9)?, number(10)?, number(11)?],
+                })
             }
         };
         let (mut grid, mut points, mut first) = (Vec::new(), Vec::new(), Vec::new());
@@ -131,7 +143,7 @@ impl Table {
             }
             values = self.between(&inputs[..self.grid.len()], 0, &self.grid);
         }
-        if let Some((curves, matrix, offset)) = &self.middle {
+        if let Some(Middle { curves, matrix, offset }) = &self.middle {
             let [x, y, z] = [0, 1, 2].map(|at| curves[at].at(values[at]));
             let [a, b, c] = transformed(matrix, [x, y, z]);
             values = [a + offset[0], b + offset[1], c + offset[2]];
