@@ -2,6 +2,9 @@
 
 mod support;
 
+#[path = "cli/inputs.rs"]
+mod inputs;
+
 use std::path::Path;
 
 use cyclegan::image::{Animation, AnimationFormat, AnimationWriter, Frame, Picture};
@@ -212,6 +215,9 @@ echo "$@" >> "$here/asked"
 case "$*" in
 *broken.mp4*) echo "moov atom not found" >&2; exit 1 ;;
 *full.mp4*pipe:0*|*pipe:0*full.mp4*) echo "No space left on device" >&2; exit 1 ;;
+*hd.mp4*yuv4mpegpipe*) printf 'YUV4MPEG2 W16 H720 F25:1 Ip A1:1 C420jpeg\nFRAME\n' ;;
+*-f\ matroska\ -*) printf 'no matrix' ;;
+*hd.mp4*rawvideo\ -) head -c 46080 /dev/zero ;;
 *yuv4mpegpipe*) printf 'YUV4MPEG2 W20 H16 F25:2 Ip A4:3 C420jpeg\nFRAME\n' ;;
 *pipe:0*) for last; do :; done; cat > "$last" ;;
 *) head -c 3840 /dev/zero ;;
@@ -224,7 +230,7 @@ fn videos_go_through_ffmpeg() {
     use std::os::unix::fs::PermissionsExt;
     let folder = trained("1");
     let path = folder.path();
-    for name in ["clip.mp4", "broken.mp4", "full.mp4"] {
+    for name in ["clip.mp4", "broken.mp4", "full.mp4", "hd.mp4"] {
         std::fs::write(path.join(name), b"a video, for the stub").expect("a file");
     }
     std::fs::create_dir(path.join("bin")).expect("a folder");
@@ -251,8 +257,19 @@ fn videos_go_through_ffmpeg() {
     assert_eq!(std::fs::read_dir(path.join("out")).expect("a folder").count(), 1, "nothing half-done is left");
     let asked = std::fs::read_to_string(path.join("bin/asked")).expect("asked");
     let encoding = asked.lines().last().expect("the last call");
-    for part in ["-s 20x16 -r 25/2", "-map 1:a? -c:a copy", "setsar=4/3", "-f mp4"] {
+    for part in ["-s 20x16 -r 25/2", "-map 1:a? -c:a copy", "setsar=4/3", "-f mp4", "out_color_matrix=bt601"] {
         assert!(encoding.contains(part), "{part}: {encoding}");
+    }
+    assert!(!encoding.contains("-colorspace"), "{encoding}");
+    assert!(line["notes"][0].as_str().is_some_and(|note| note.contains("transparency is dropped")), "{line}");
+
+    // From 720 lines on colours are those of BT.709, there and back.
+    translate(&with_stub, &["hd.mp4"], 0);
+    let asked = std::fs::read_to_string(path.join("bin/asked")).expect("asked");
+    let last: Vec<&str> = asked.lines().rev().take(2).collect();
+    assert!(last[1].contains("-vf scale=in_color_matrix=bt709"), "{asked}");
+    for part in ["out_color_matrix=bt709", "-colorspace bt709", "-color_primaries bt709", "-color_trc bt709"] {
+        assert!(last[0].contains(part), "{part}: {asked}");
     }
 }
 

@@ -67,6 +67,14 @@ impl Clip {
         }
     }
 
+    /// What is to be said about it, in whole sentences; complete when all its frames were given out.
+    pub fn notes(&self) -> Vec<String> {
+        match self {
+            Self::Animation(animated) => animated.animation.notes.clone(),
+            Self::Video(video) => video.notes(),
+        }
+    }
+
     /// How many frames there are; `None` when only the end will tell.
     pub fn length(&self) -> Option<u32> {
         match self {

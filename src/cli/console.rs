@@ -2,13 +2,17 @@
 
 use std::cell::{Cell, RefCell};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
-use crate::platform::peers::Peers;
+use crate::platform::{files, peers::Peers};
 use crate::protocol::{Command, Envelope, Event};
 use crate::session::{Host, Inbox};
 
 /// A training loses at most so much to a power cut, however slow its steps are.
 const KEEP_SECONDS: u32 = 300;
+
+/// Interrupts within this time are one person's wish, however many arrive.
+const AT_ONCE: Duration = Duration::from_millis(500);
 
 /// Set by Ctrl-C; see [`Console::interruptible`].
 static INTERRUPTED: AtomicBool = AtomicBool::new(false);
@@ -65,16 +69,61 @@ impl<'a> Console<'a> {
         self.memory
     }
 
-    /// From now on the first Ctrl-C ends a training after its step, with a checkpoint; the second kills.
+    /// From now on the first Ctrl-C ends a training after its step, with a checkpoint. The second one changes nothing,
+    /// since programs that start others pass theirs on; a third kills, if it does not come at once.
     ///
     /// # Errors
     /// When the system does not let a handler be set.
     pub fn interruptible() -> Result<(), ctrlc::Error> {
-        ctrlc::set_handler(|| {
-            if INTERRUPTED.swap(true, Ordering::SeqCst) {
-                std::process::exit(130);
+        let mut interrupts = Interrupts::default();
+        ctrlc::set_handler(move || {
+            INTERRUPTED.store(true, Ordering::SeqCst);
+            match interrupts.hear(Instant::now()) {
+                Heard::First => {}
+                Heard::Again => eprintln!("stopping after this step, with a checkpoint; press Ctrl-C again to lose it"),
+                Heard::Enough => give_up(),
             }
         })
+    }
+
+    /// From now on Ctrl-C ends the program at once, and files that are half written are removed.
+    ///
+    /// # Errors
+    /// When the system does not let a handler be set.
+    pub fn tidy_when_interrupted() -> Result<(), ctrlc::Error> {
+        ctrlc::set_handler(give_up)
+    }
+}
+
+fn give_up() {
+    files::abandon();
+    std::process::exit(130);
+}
+
+/// Interrupts so far.
+#[derive(Default)]
+struct Interrupts {
+    count: u32,
+    first: Option<Instant>,
+}
+
+/// What an interrupt means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Heard {
+    First,
+    Again,
+    Enough,
+}
+
+impl Interrupts {
+    fn hear(&mut self, now: Instant) -> Heard {
+        self.count += 1;
+        let first = *self.first.get_or_insert(now);
+        match self.count {
+            1 => Heard::First,
+            3.. if now.duration_since(first) >= AT_ONCE => Heard::Enough,
+            _ => Heard::Again,
+        }
     }
 }
 
@@ -108,5 +157,23 @@ impl Host for Console<'_> {
     async fn wait(&self) -> bool {
         let next = self.commands.borrow_mut().next();
         next.map(|command| self.inbox.put(command)).is_some()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_third_and_later_interrupt_kills() {
+        let heard = |milliseconds: &[u64]| {
+            let (start, mut interrupts) = (Instant::now(), Interrupts::default());
+            let hear = |after: &u64| interrupts.hear(start + Duration::from_millis(*after));
+            milliseconds.iter().map(hear).collect::<Vec<_>>()
+        };
+        assert_eq!(heard(&[0, 20]), [Heard::First, Heard::Again]);
+        assert_eq!(heard(&[0, 20, 40]), [Heard::First, Heard::Again, Heard::Again]);
+        assert_eq!(heard(&[0, 20, 2000]), [Heard::First, Heard::Again, Heard::Enough]);
+        assert_eq!(heard(&[0, 9000]), [Heard::First, Heard::Again]);
     }
 }

@@ -125,9 +125,11 @@ fn spread(length: usize, count: usize) -> impl Iterator<Item = usize> {
 fn held_out(arguments: &Arguments, direction: Direction, max_side: u32) -> Result<Sample> {
     let name = arguments.data.display();
     let dataset = if arguments.data.is_dir() {
-        UnpairedDataset::from_folder(&arguments.data)?
+        UnpairedDataset::held_out_from_folder(&arguments.data)?
     } else {
-        UnpairedDataset::from_zip(std::fs::read(&arguments.data).with_context(|| format!("cannot read {name}"))?)?
+        UnpairedDataset::held_out_from_zip(
+            std::fs::read(&arguments.data).with_context(|| format!("cannot read {name}"))?,
+        )?
     };
     for (pile, folder) in [(&dataset.test_a, "testA"), (&dataset.test_b, "testB")] {
         if pile.is_empty() {

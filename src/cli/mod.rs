@@ -9,6 +9,7 @@ mod console;
 mod convert;
 mod evaluate;
 mod info;
+mod inputs;
 mod model_file;
 mod report;
 mod sheet;

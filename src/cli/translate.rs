@@ -7,6 +7,7 @@ use anyhow::{Context, Result, bail};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::clip::Clip;
+use super::inputs::{Inputs, Source, Still, Target};
 use super::{Choice, Console, ExitStatus, ModelFile, Serve};
 use crate::image::{Animation, Picture};
 use crate::platform::files;
@@ -15,10 +16,11 @@ use crate::protocol::{Command, Envelope, Event, Input};
 /// The session's name for the only model.
 const MODEL: &str = "model";
 
-const EXTENSIONS: [&str; 8] = ["jpg", "jpeg", "png", "webp", "gif", "bmp", "tif", "tiff"];
+/// Names that are listed at most.
+const MOST_NAMES: usize = 8;
 
-/// Translates image files, folders of them, or globs. A file that cannot be translated is
-/// reported and the others are done; the exit status is then 1.
+/// Translates image files, folders with all folders in them, or globs. A file that cannot be translated is
+/// reported and the others are done; the exit status is then 1. What is no image is skipped, and said.
 ///
 /// Animations are translated frame by frame and keep their delays: a GIF becomes a GIF, an animated WebP or PNG an
 /// animated PNG. So are videos (.mp4, .m4v, .mov, .mkv, .webm, .avi; named or by a glob, not from folders) where ffmpeg
@@ -33,9 +35,13 @@ pub struct Arguments {
     /// Images, videos, folders of images, or globs such as 'photos/*.jpg'.
     #[arg(required = true)]
     inputs: Vec<String>,
-    /// A folder for the results (each keeps its name; stills become PNG), or for one input a .png, .gif or video file.
+    /// A folder for the results (each keeps its name and its folders; stills become PNG), or for one input a .png, .jpg,
+    /// .webp, .gif or video file.
     #[arg(long, short)]
     out: PathBuf,
+    /// Let results take the place of originals.
+    #[arg(long)]
+    overwrite: bool,
     /// What to compute on.
     #[arg(long, value_enum, default_value = "auto")]
     backend: Choice,
@@ -49,92 +55,6 @@ pub struct Arguments {
     /// Print one JSON line an image on stdout.
     #[arg(long)]
     json: bool,
-}
-
-/// The image files that the arguments name, each once, in order.
-fn expand(inputs: &[String]) -> Result<Vec<PathBuf>> {
-    let mut files: Vec<PathBuf> = Vec::new();
-    for input in inputs {
-        let path = Path::new(input);
-        if path.is_dir() {
-            let entries = std::fs::read_dir(path).with_context(|| format!("cannot read the folder {input}"))?;
-            let mut inside: Vec<PathBuf> = entries.filter_map(|entry| Some(entry.ok()?.path())).collect();
-            inside.retain(|file| {
-                let extension = file.extension().map(|extension| extension.to_string_lossy().to_lowercase());
-                extension.is_some_and(|extension| EXTENSIONS.contains(&extension.as_str()))
-            });
-            inside.sort();
-            if inside.is_empty() {
-                bail!("there are no images in the folder {input}");
-            }
-            files.extend(inside);
-        } else if path.exists() || !input.contains(['*', '?', '[']) {
-            files.push(path.to_owned());
-        } else {
-            let before = files.len();
-            files.extend(glob::glob(input).with_context(|| format!("{input} is no pattern"))?.filter_map(Result::ok));
-            if files.len() == before {
-                bail!("nothing matches {input}");
-            }
-        }
-    }
-    let mut seen = std::collections::HashSet::new();
-    files.retain(|file| seen.insert(file.clone()));
-    Ok(files)
-}
-
-/// Where a result goes.
-enum Target {
-    /// Exactly there.
-    File(PathBuf),
-    /// There, with the ending of what it becomes.
-    Stem(PathBuf),
-}
-
-impl Target {
-    fn with(&self, extension: &str) -> PathBuf {
-        match self {
-            Self::File(path) => path.clone(),
-            // A stem may have dots of its own.
-            Self::Stem(path) => {
-                let mut path = path.clone().into_os_string();
-                path.push(".");
-                path.push(extension);
-                path.into()
-            }
-        }
-    }
-
-    /// Where a still picture goes.
-    fn png(&self) -> Result<PathBuf> {
-        let path = self.with("png");
-        if path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("png")) {
-            return Ok(path);
-        }
-        bail!("a still picture is written as .png, not as {}", path.display())
-    }
-}
-
-/// Where each result goes. Two inputs of one name in different folders get numbers.
-fn targets(files: &[PathBuf], out: &Path) -> Result<Vec<Target>> {
-    let is_picture = out
-        .extension()
-        .is_some_and(|extension| ["png", "gif"].iter().any(|picture| extension.eq_ignore_ascii_case(picture)));
-    if (is_picture || Clip::is_video(out)) && !out.is_dir() {
-        if files.len() > 1 {
-            bail!("{} is one file, but there are {} images: give a folder", out.display(), files.len());
-        }
-        return Ok(vec![Target::File(out.to_owned())]);
-    }
-    std::fs::create_dir_all(out).with_context(|| format!("cannot make the folder {}", out.display()))?;
-    let mut taken = std::collections::HashSet::new();
-    let named = files.iter().map(|file| {
-        let stem = file.file_stem().map_or("image".into(), |stem| stem.to_string_lossy().into_owned());
-        let numbered = (1..).map(|n| if n == 1 { stem.clone() } else { format!("{stem}-{n}") });
-        let free = numbered.into_iter().find(|name| taken.insert(name.clone()));
-        Target::Stem(out.join(free.unwrap_or_default()))
-    });
-    Ok(named.collect())
 }
 
 /// [`files::replace`] with the path in its error.
@@ -153,12 +73,14 @@ struct Current {
     milliseconds: f64,
     size: (u32, u32),
     device: String,
+    /// What is to be said about it.
+    notes: Vec<String>,
 }
 
 /// One run of the command: files become commands, events become files.
 struct Run<'a> {
     arguments: &'a Arguments,
-    files: &'a [PathBuf],
+    files: &'a [Source],
     targets: &'a [Target],
     bar: ProgressBar,
     failures: Cell<usize>,
@@ -174,10 +96,11 @@ impl Run<'_> {
     /// The command for a file, or for the first frame of a clip.
     fn open(&self, file: usize) -> Option<Envelope<Command>> {
         self.bar.set_position(100 * file as u64);
-        let path = &self.files[file];
+        let path = &self.files[file].path;
         self.bar.set_message(path.display().to_string());
         *self.current.borrow_mut() = Current::default();
         let opened = || -> Result<Result<Clip, Vec<u8>>> {
+            self.targets[file].make_folder()?;
             if Clip::is_video(path) {
                 let extension = path.extension().unwrap_or_default().to_string_lossy().into_owned();
                 return Ok(Ok(Clip::video(path, &self.targets[file].with(&extension))?));
@@ -217,7 +140,7 @@ impl Run<'_> {
             Ok(None) => None,
             Err(error) => {
                 current.clip = None;
-                self.complain(&format!("{}: {error:#}", self.files[file].display()));
+                self.complain(&format!("{}: {error:#}", self.files[file].path.display()));
                 None
             }
         }
@@ -229,36 +152,42 @@ impl Run<'_> {
     }
 
     /// A translated picture has come back.
-    fn translated(&self, file: usize, picture: Picture, milliseconds: f64, device: String) {
+    fn translated(&self, file: usize, picture: Picture, milliseconds: f64, device: String, notes: Vec<String>) {
         let mut current = self.current.borrow_mut();
         current.frames += 1;
         current.milliseconds += milliseconds;
         (current.size, current.device) = ((picture.width, picture.height), device);
+        current.notes.extend(notes);
         let frames = current.frames;
         let done = match current.clip.as_mut() {
             Some(clip) => {
                 let of = clip.length().map_or(String::new(), |length| format!(" of {length}"));
-                self.bar.set_message(format!("{}, frame {frames}{of}", self.files[file].display()));
+                self.bar.set_message(format!("{}, frame {frames}{of}", self.files[file].path.display()));
                 let part = clip.length().map_or(0, |length| 100 * u64::from(frames) / u64::from(length.max(1)));
                 self.bar.set_position(100 * file as u64 + part);
                 clip.put(picture)
             }
-            None => self.targets[file].png().and_then(|target| {
-                write_whole(&target, &picture.encode_png()?)?;
+            None => self.targets[file].still().and_then(|(target, still)| {
+                let bytes = match still {
+                    Still::Png => picture.encode_png(),
+                    Still::Jpeg => picture.encode_jpeg(),
+                    Still::WebP => picture.encode_webp(),
+                };
+                write_whole(&target, &bytes?)?;
                 self.report(file, &current, &target);
                 Ok(())
             }),
         };
         if let Err(error) = done {
             current.clip = None;
-            self.complain(&format!("{}: {error:#}", self.files[file].display()));
+            self.complain(&format!("{}: {error:#}", self.files[file].path.display()));
         }
     }
 
     /// A picture could not be translated, and so neither can the rest of its clip.
     fn failed(&self, file: usize, message: &str) {
         match self.current.borrow_mut().clip.take() {
-            Some(_) => self.complain(&format!("{}: {message}", self.files[file].display())),
+            Some(_) => self.complain(&format!("{}: {message}", self.files[file].path.display())),
             // The session names files that it was given whole.
             None => self.complain(message),
         }
@@ -269,20 +198,22 @@ impl Run<'_> {
         let mut current = self.current.take();
         let Some(clip) = current.clip.take() else { return };
         let target = clip.target().to_owned();
+        current.notes.extend(clip.notes());
         match clip.finish() {
             Ok(()) => self.report(file, &current, &target),
-            Err(error) => self.complain(&format!("{}: {error:#}", self.files[file].display())),
+            Err(error) => self.complain(&format!("{}: {error:#}", self.files[file].path.display())),
         }
     }
 
     fn report(&self, file: usize, current: &Current, target: &Path) {
-        let (input, output) = (self.files[file].display().to_string(), target.display().to_string());
-        let Current { frames, milliseconds, size: (width, height), device, .. } = current;
+        let (input, output) = (self.files[file].path.display().to_string(), target.display().to_string());
+        let Current { frames, milliseconds, size: (width, height), device, notes, .. } = current;
         self.bar.suspend(|| {
+            notes.iter().for_each(|note| eprintln!("{input}: {note}"));
             if self.arguments.json {
                 let line = serde_json::json!({
                     "input": input, "output": output, "width": width, "height": height, "frames": frames,
-                    "milliseconds": milliseconds, "device": device,
+                    "milliseconds": milliseconds, "device": device, "notes": notes,
                 });
                 println!("{line}");
             } else {
@@ -292,13 +223,24 @@ impl Run<'_> {
     }
 }
 
+fn files_of(count: usize) -> String {
+    if count == 1 { "1 file".into() } else { format!("{count} files") }
+}
+
 /// # Errors
 /// When nothing can be translated at all: no model, no images, nowhere to write.
 pub fn run(arguments: &Arguments, serve: Serve) -> Result<ExitStatus> {
     let (model_file, part) = (arguments.model.to_string(), arguments.model.part.clone());
     let weights = arguments.model.bytes()?;
-    let files = expand(&arguments.inputs)?;
-    let targets = targets(&files, &arguments.out)?;
+    let inputs = Inputs::read(&arguments.inputs, &arguments.out)?;
+    let targets = inputs.targets(&arguments.out, arguments.overwrite)?;
+    let Inputs { files, others, .. } = inputs;
+    if !others.is_empty() {
+        let more = if others.len() > MOST_NAMES { ", …" } else { "" };
+        let names = others[..others.len().min(MOST_NAMES)].join(", ");
+        eprintln!("skipped {} that are no images: {names}{more}", files_of(others.len()));
+    }
+    Console::tidy_when_interrupted().context("cannot listen to Ctrl-C")?;
     let bar = ProgressBar::new(100 * files.len() as u64).with_style(
         ProgressStyle::with_template("{bar:40} {percent}%  {msg}  {eta} left")
             .unwrap_or_else(|_| ProgressStyle::default_bar()),
@@ -330,13 +272,13 @@ pub fn run(arguments: &Arguments, serve: Serve) -> Result<ExitStatus> {
         Event::Progress { job, fraction, .. } if run.current.borrow().clip.is_none() => {
             run.bar.set_position(100 * u64::from(job) + (100.0 * fraction) as u64);
         }
-        Event::Translated { job, width, height, milliseconds, device, .. } => {
+        Event::Translated { job, width, height, milliseconds, device, notes, .. } => {
             let [_, pixels] = <[Vec<u8>; 2]>::try_from(envelope.buffers).unwrap_or_default();
-            run.translated(job as usize, Picture { width, height, pixels }, milliseconds, device);
+            run.translated(job as usize, Picture { width, height, pixels }, milliseconds, device, notes);
         }
         Event::TooLarge { job, width, height, needed, limit, largest_side } => {
             // Clips have their name put in front.
-            let name = files[job as usize].display().to_string();
+            let name = files[job as usize].path.display().to_string();
             let name = if run.current.borrow().clip.is_some() { String::new() } else { format!("{name}: ") };
             let (needed, limit) = (needed >> 20, limit >> 20);
             run.failed(job as usize, &format!(
@@ -357,7 +299,12 @@ pub fn run(arguments: &Arguments, serve: Serve) -> Result<ExitStatus> {
     run.bar.finish_and_clear();
     match no_model {
         Some(message) => bail!(message),
-        None if run.failures.get() > 0 => Ok(ExitStatus::Incomplete),
+        None if run.failures.get() > 0 => {
+            if files.len() > 1 {
+                eprintln!("{} of {} could not be translated", run.failures.get(), files_of(files.len()));
+            }
+            Ok(ExitStatus::Incomplete)
+        }
         None => Ok(ExitStatus::Done),
     }
 }

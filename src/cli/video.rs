@@ -1,5 +1,6 @@
 //! Video files, through the `ffmpeg` on the PATH: raw frames out of one process and into another.
 
+use std::fs::File;
 use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
@@ -7,7 +8,7 @@ use std::thread::JoinHandle;
 
 use anyhow::{Context, Result, anyhow, bail};
 
-use crate::image::{MAX_PIXELS, MAX_SIDE, Picture};
+use crate::image::{MAX_PIXELS, Picture};
 use crate::platform::files::Partial;
 
 /// Endings of video files, each with the name that ffmpeg has for the container.
@@ -16,6 +17,12 @@ const CONTAINERS: [(&str, &str); 6] =
 
 /// Where a container has a clock but no frame rate, ffmpeg gives the clock's, up to 90,000 a second.
 const HIGHEST_RATE: u64 = 240;
+
+/// From so many lines on, players take colours that nothing is said of for those of ITU-R BT.709, below for BT.601's.
+const HD_LINES: u32 = 720;
+
+/// The most bytes of a file in which its header is looked for.
+const MOST_HEADER: u64 = 1 << 18;
 
 /// The most bytes of ffmpeg's complaints that are kept.
 const MOST_WORDS: u64 = 1 << 16;
@@ -35,6 +42,8 @@ pub struct Video {
     encoder: Option<(Ffmpeg, ChildStdin, (u32, u32))>,
     target: Partial,
     container: &'static str,
+    /// Whether it has transparency, which its translation has not.
+    has_alpha: bool,
 }
 
 impl Video {
@@ -48,17 +57,29 @@ impl Video {
         };
         let header = Header::probe(input)?;
         let Header { width, height, .. } = header;
-        if width.max(height) > MAX_SIDE || u64::from(width) * u64::from(height) > MAX_PIXELS {
+        if u64::from(width) * u64::from(height) > MAX_PIXELS {
             bail!("its frames of {width}×{height} pixels are larger than can be read");
         }
         let input = absolute(input)?;
         let mut command = quiet();
         command.arg("-i").arg(&input).args(["-map", "0:v:0", "-r", &header.rate(), "-pix_fmt", "rgba"]);
+        if height >= HD_LINES && !says_matrix(&input)? {
+            // ffmpeg itself takes them for BT.601's.
+            command.args(["-vf", "scale=in_color_matrix=bt709"]);
+        }
         command.args(["-f", "rawvideo", "-"]).stdin(Stdio::null()).stdout(Stdio::piped());
         let mut decoder = Ffmpeg::start(command)?;
         let frames = decoder.child.stdout.take().context("ffmpeg has no output")?;
         let target = Partial::create(target).with_context(|| format!("cannot write {}", target.display()))?;
-        Ok(Self { input, header, decoder, frames: BufReader::new(frames), encoder: None, target, container })
+        let has_alpha = has_alpha_mode(&input);
+        let frames = BufReader::new(frames);
+        Ok(Self { input, header, decoder, frames, encoder: None, target, container, has_alpha })
+    }
+
+    /// What is to be said about it, in whole sentences; complete at its end.
+    pub fn notes(&self) -> Vec<String> {
+        let lost = self.has_alpha.then(|| "Its transparency is dropped: the translated video is opaque.".into());
+        lost.into_iter().collect()
     }
 
     /// Where its translation shall stand.
@@ -83,7 +104,9 @@ impl Video {
             }
         }
         if filled == pixels.len() {
-            return Ok(Some(Picture { width, height, pixels }));
+            let picture = Picture { width, height, pixels };
+            self.has_alpha = self.has_alpha || !picture.is_opaque();
+            return Ok(Some(picture));
         }
         self.decoder.end("read it")?;
         if filled > 0 {
@@ -128,8 +151,19 @@ impl Video {
         command.args(["-i", "pipe:0", "-i"]).arg(&self.input);
         command.args(["-map", "0:v:0", "-map", "1:a?", "-c:a", "copy", "-map_metadata", "1"]);
         // What every player shows is half the resolution in colour, and so sides of even length.
-        let shape = format!("crop=trunc(iw/2)*2:trunc(ih/2)*2,setsar={}", self.header.pixel_shape());
-        command.args(["-vf", &shape, "-pix_fmt", "yuv420p", "-f", self.container]);
+        let matrix = if height >= HD_LINES { "bt709" } else { "bt601" };
+        let shape = format!(
+            "crop=trunc(iw/2)*2:trunc(ih/2)*2,setsar={},scale=out_color_matrix={matrix}:out_range=tv",
+            self.header.pixel_shape()
+        );
+        command.args(["-vf", &shape, "-pix_fmt", "yuv420p"]);
+        if height >= HD_LINES {
+            for what in ["-colorspace", "-color_primaries", "-color_trc"] {
+                command.args([what, "bt709"]);
+            }
+            command.args(["-color_range", "tv"]);
+        }
+        command.args(["-f", self.container]);
         command.arg(absolute(self.target.beside())?).stdin(Stdio::piped()).stdout(Stdio::null());
         let mut encoder = Ffmpeg::start(command)?;
         let pipe = encoder.child.stdin.take().context("ffmpeg has no input")?;
@@ -140,6 +174,33 @@ impl Video {
 /// A name that starts with a dash would be an option, one with a colon an address.
 fn absolute(path: &Path) -> Result<PathBuf> {
     std::path::absolute(path).with_context(|| format!("cannot find {}", path.display()))
+}
+
+/// Whether a WebM or Matroska file says that its frames have alpha, which ffmpeg's own decoders of VP8 and VP9 leave out:
+/// the element AlphaMode with the value 1.
+fn has_alpha_mode(input: &Path) -> bool {
+    let mut header = Vec::new();
+    let read = File::open(input).and_then(|file| file.take(MOST_HEADER).read_to_end(&mut header));
+    read.is_ok() && header.starts_with(b"\x1A\x45\xDF\xA3") && contains(&header, b"\x53\xC0\x81\x01")
+}
+
+/// Whether a video says by which matrix its colours are coded. ffmpeg tells people only, so that it is asked for the
+/// first frame as a Matroska file, whose element MatrixCoefficients is there or not.
+fn says_matrix(input: &Path) -> Result<bool> {
+    let mut command = quiet();
+    command.arg("-i").arg(input).args(["-map", "0:v:0", "-c", "copy", "-frames:v", "1", "-f", "matroska", "-"]);
+    command.stdin(Stdio::null()).stdout(Stdio::piped());
+    let mut ffmpeg = Ffmpeg::start(command)?;
+    let mut header = Vec::new();
+    let mut output = ffmpeg.child.stdout.take().context("ffmpeg has no output")?;
+    output.by_ref().take(MOST_HEADER).read_to_end(&mut header)?;
+    std::io::copy(&mut output, &mut std::io::sink())?;
+    // What does not fit into Matroska says nothing.
+    Ok(ffmpeg.end("read it").is_ok() && contains(&header, b"\x55\xB1\x81"))
+}
+
+fn contains(bytes: &[u8], part: &[u8]) -> bool {
+    bytes.windows(part.len()).any(|window| window == part)
 }
 
 fn quiet() -> Command {
@@ -260,6 +321,20 @@ mod tests {
         assert_eq!(header, Some(Header { width: 64, height: 48, rate: (30, 1), pixel: (1, 1) }), "a clock is no rate");
         for line in ["", "YUV4MPEG2 W64", "YUV4MPEG2 W0 H48 F25:1", "MPEG W64 H48"] {
             assert_eq!(Header::parse(line), None, "{line}");
+        }
+    }
+
+    #[test]
+    fn alpha_is_told_by_the_header() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let path = folder.path().join("a.webm");
+        for (bytes, has_alpha) in [
+            (&b"\x1A\x45\xDF\xA3 header \x53\xC0\x81\x01 more"[..], true),
+            (b"\x1A\x45\xDF\xA3 header \x53\xC0\x81\x00 more", false),
+            (b"something else \x53\xC0\x81\x01", false),
+        ] {
+            std::fs::write(&path, bytes).expect("written");
+            assert_eq!(has_alpha_mode(&path), has_alpha);
         }
     }
 

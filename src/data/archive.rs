@@ -49,6 +49,7 @@ impl Entry {
 pub fn sources(bytes: Vec<u8>) -> Result<Vec<Source>, DataError> {
     let not_a_zip = |error: &zip::result::ZipError| DataError::NotAZip { reason: plain(error) };
     let packed = bytes.len() as u64;
+    check_claims(&bytes)?;
     let mut archive = ZipArchive::new(Cursor::new(Shared(Arc::new(bytes)))).map_err(|error| not_a_zip(&error))?;
     if archive.len() > MAX_ENTRIES {
         return Err(DataError::TooManyEntries { entries: archive.len(), limit: MAX_ENTRIES });
@@ -67,6 +68,46 @@ pub fn sources(bytes: Vec<u8>) -> Result<Vec<Source>, DataError> {
     }
     let source = |(name, index)| Source::from_entry(name, Entry { archive: archive.clone(), index });
     Ok(found.into_iter().map(source).collect())
+}
+
+/// An entry takes at least so many bytes in an archive's directory.
+const LEAST_ENTRY_BYTES: u64 = 46;
+
+/// Refuses an archive that says it has more entries than are read or than it has room for: the reader would take memory
+/// for them before it looks at the first.
+fn check_claims(bytes: &[u8]) -> Result<(), DataError> {
+    // A record of 22 bytes with a comment of up to 65,535, and before it those of large archives.
+    let tail = &bytes[bytes.len().saturating_sub((1 << 16) + 256)..];
+    let number = |record: &[u8], at: usize, width: usize| {
+        let field = record.get(at..at + width).unwrap_or_default();
+        field.iter().rev().fold(0, |number, byte| number << 8 | u64::from(*byte))
+    };
+    for (at, four) in tail.windows(4).enumerate() {
+        let record = &tail[at..];
+        let claimed = match four {
+            b"PK\x05\x06" => number(record, 10, 2).max(number(record, 8, 2)),
+            b"PK\x06\x06" => number(record, 32, 8).max(number(record, 24, 8)),
+            // Where the record of a large archive is said to be, it may be anywhere.
+            b"PK\x06\x07" => {
+                let place = usize::try_from(number(record, 8, 8)).unwrap_or(usize::MAX);
+                let record = bytes.get(place..).unwrap_or_default();
+                if record.starts_with(b"PK\x06\x06") { number(record, 32, 8).max(number(record, 24, 8)) } else { 0 }
+            }
+            _ => 0,
+        };
+        // What stands for "see the large record".
+        let claimed = if claimed == 0xFFFF && four == b"PK\x05\x06" { 0 } else { claimed };
+        if claimed > MAX_ENTRIES as u64 {
+            let entries = usize::try_from(claimed).unwrap_or(usize::MAX);
+            return Err(DataError::TooManyEntries { entries, limit: MAX_ENTRIES });
+        }
+        if claimed.saturating_mul(LEAST_ENTRY_BYTES) > bytes.len() as u64 {
+            return Err(DataError::NotAZip {
+                reason: format!("it says it has {claimed} entries, more than fit into it"),
+            });
+        }
+    }
+    Ok(())
 }
 
 /// A zip of two piles of files. Read again it gives the same piles in the same order, whatever the files' names.
@@ -166,6 +207,31 @@ mod tests {
         for bytes in [&b""[..], b"just text", &whole[..whole.len() - 30], &whole[..100]] {
             assert!(matches!(sources(bytes.to_vec()), Err(DataError::NotAZip { .. })));
         }
+    }
+
+    #[test]
+    fn more_entries_than_fit_are_refused_before_memory_is_taken() {
+        let whole = zip(&[("trainA/1.png", &[0; 100])]);
+        let end = whole.len() - 22;
+        let mut many = whole.clone();
+        many[end + 8..end + 12].copy_from_slice(&[0xFE, 0xFF, 0xFE, 0xFF]);
+        assert!(matches!(sources(many), Err(DataError::NotAZip { reason }) if reason.contains("65534 entries")));
+        // The records of a large archive before the usual one.
+        let mut large = whole[..end].to_vec();
+        large.extend(b"PK\x06\x06");
+        large.extend(44_u64.to_le_bytes());
+        large.extend([45, 0, 45, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
+        for field in [1 << 40, 1 << 40, 60_u64, 0] {
+            large.extend(field.to_le_bytes());
+        }
+        large.extend(b"PK\x06\x07\0\0\0\0");
+        large.extend((end as u64).to_le_bytes());
+        large.extend([1, 0, 0, 0]);
+        large.extend(&whole[end..end + 8]);
+        large.extend([0xFF; 12]);
+        large.extend([0, 0]);
+        let refused = sources(large);
+        assert_eq!(refused.err(), Some(DataError::TooManyEntries { entries: 1 << 40, limit: MAX_ENTRIES }));
     }
 
     #[test]

@@ -29,8 +29,15 @@ pub enum DataError {
         limit: usize,
     },
     /// None of the four folders.
-    #[error("There is no folder trainA or trainB: put the images of A into trainA/ and those of B into trainB/.")]
-    NoFolders,
+    #[error(
+        "There is no folder trainA or trainB: put the images of A into trainA/ and those of B into trainB/.{}{found}{}",
+        if found.is_empty() { "" } else { " There are: " },
+        if found.is_empty() { "" } else { "." }
+    )]
+    NoFolders {
+        /// Folders that are there instead, the first of them.
+        found: String,
+    },
     /// A pile without a file.
     #[error("There are no images in pile {pile}: add at least one.")]
     EmptyPile {

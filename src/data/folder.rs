@@ -1,7 +1,7 @@
 //! Pictures in a folder of the file system; a browser has none that goes by its path.
 
 #[cfg(not(target_family = "wasm"))]
-pub use native::read;
+pub use native::{read, walk};
 
 /// A page has no files that go by a path.
 #[cfg(target_family = "wasm")]
@@ -11,14 +11,15 @@ pub fn read(_path: &std::path::Path) -> Result<Vec<u8>, super::DataError> {
 
 #[cfg(not(target_family = "wasm"))]
 mod native {
+    use std::collections::HashSet;
     use std::fs;
     use std::path::{Path, PathBuf};
 
     use crate::data::source::read_bounded;
     use crate::data::{DataError, Source, UnpairedDataset, names};
 
-    /// Folders below a pile are read to this depth; a link that leads upwards ends there.
-    const MAX_DEPTH: usize = 8;
+    /// Folders in folders are read to this depth.
+    const MAX_DEPTH: usize = 32;
 
     impl UnpairedDataset {
         /// A folder with trainA and trainB (and perhaps testA, testB), or a zip file of one.
@@ -27,13 +28,24 @@ mod native {
         /// # Errors
         /// When it cannot be read, or a training folder is missing or without images.
         pub fn from_folder(path: &Path) -> Result<Self, DataError> {
+            Self::any_from_folder(path)?.checked()
+        }
+
+        /// The same for its held-out pictures: testA and testB are all that it needs, and may be empty.
+        ///
+        /// # Errors
+        /// When it cannot be read or has none of the four folders.
+        pub fn held_out_from_folder(path: &Path) -> Result<Self, DataError> {
+            Self::any_from_folder(path)
+        }
+
+        fn any_from_folder(path: &Path) -> Result<Self, DataError> {
             if path.is_file() {
                 let bytes = fs::read(path).map_err(|error| unreadable(path, &error))?;
-                return Self::from_zip(bytes);
+                return Self::held_out_from_zip(bytes);
             }
-            let mut files = Vec::new();
-            walk(path, "", MAX_DEPTH, &mut files)?;
-            Self::from_named(files.into_iter().map(|(name, path)| Source::from_path(name, path)))
+            let visible = walk(path)?.into_iter().filter(|(name, _)| !names::is_hidden(name));
+            Self::from_named(visible.map(|(name, path)| Source::from_path(name, path)))
         }
     }
 
@@ -41,21 +53,42 @@ mod native {
         DataError::Folder { path: path.display().to_string(), reason: error.to_string() }
     }
 
-    fn walk(folder: &Path, prefix: &str, depth: usize, files: &mut Vec<(String, PathBuf)>) -> Result<(), DataError> {
-        for entry in fs::read_dir(folder).map_err(|error| unreadable(folder, &error))? {
-            let entry = entry.map_err(|error| unreadable(folder, &error))?;
+    /// Every file in a folder and the folders in it, hidden ones, too: its path from there with forward slashes, and
+    /// its path. Links are followed, but each real folder is entered once.
+    ///
+    /// # Errors
+    /// When a folder cannot be read.
+    pub fn walk(path: &Path) -> Result<Vec<(String, PathBuf)>, DataError> {
+        let mut files = Vec::new();
+        enter(path, "", MAX_DEPTH, &mut HashSet::new(), &mut files)?;
+        Ok(files)
+    }
+
+    fn enter(
+        folder: &Path,
+        prefix: &str,
+        depth: usize,
+        entered: &mut HashSet<PathBuf>,
+        files: &mut Vec<(String, PathBuf)>,
+    ) -> Result<(), DataError> {
+        let failed = |error: std::io::Error| unreadable(folder, &error);
+        if !entered.insert(fs::canonicalize(folder).map_err(failed)?) {
+            return Ok(());
+        }
+        let mut folders = Vec::new();
+        for entry in fs::read_dir(folder).map_err(failed)? {
+            let entry = entry.map_err(failed)?;
             let name = format!("{prefix}{}", names::clean(&entry.file_name().to_string_lossy()));
-            if names::is_hidden(&name) {
-                continue;
-            }
             let path = entry.path();
-            if path.is_dir() {
-                if depth > 0 {
-                    walk(&path, &format!("{name}/"), depth - 1, files)?;
-                }
-            } else {
-                files.push((name, path));
+            match path.is_dir() {
+                true => folders.push((path.is_symlink(), name, path)),
+                false => files.push((name, path)),
             }
+        }
+        // What lies here before what a link leads to, so that a folder has its own name.
+        folders.sort();
+        for (_, name, path) in folders.into_iter().filter(|(_, name, _)| depth > 0 && !names::is_hidden(name)) {
+            enter(&path, &format!("{name}/"), depth - 1, entered, files)?;
         }
         Ok(())
     }
@@ -91,6 +124,24 @@ mod native {
             assert_eq!((picture.width, picture.height), (2, 3));
             fs::remove_file(root.path().join("trainB/1.png")).expect("a file can be removed");
             assert!(matches!(dataset.train_b[0].picture(), Err(DataError::File { .. })));
+        }
+
+        #[cfg(unix)]
+        #[test]
+        fn links_in_loops_are_followed_once() {
+            let root = tempfile::tempdir().expect("a temporary folder");
+            let png = Picture::filled(2, 3, [1, 2, 3, 255]).encode_png().expect("a picture can be written");
+            for pile in ["trainA", "trainB"] {
+                fs::create_dir_all(root.path().join(pile).join("deep")).expect("a folder can be made");
+                fs::write(root.path().join(pile).join("deep/1.png"), &png).expect("a file can be written");
+                for (link, to) in [("up", ".."), ("deep/self", "."), ("again", "deep")] {
+                    std::os::unix::fs::symlink(to, root.path().join(pile).join(link)).expect("a link can be made");
+                }
+            }
+            let dataset = UnpairedDataset::from_folder(root.path()).expect("both piles have images");
+            let names: Vec<_> = dataset.train_a.iter().map(|source| source.name.as_str()).collect();
+            assert_eq!(names, ["trainA/deep/1.png"]);
+            assert_eq!(dataset.train_b.len(), 1);
         }
 
         #[test]

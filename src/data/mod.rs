@@ -10,8 +10,12 @@ mod recipe;
 mod sampler;
 mod source;
 
+use std::collections::BTreeSet;
+
 pub use archive::pack;
 pub use error::DataError;
+#[cfg(not(target_family = "wasm"))]
+pub use folder::walk;
 pub use recipe::Recipe;
 pub use sampler::{Drawn, Sampler};
 pub use source::{MAX_FILE_BYTES, Source};
@@ -38,6 +42,14 @@ impl UnpairedDataset {
     /// # Errors
     /// When it is no zip file, is a zip bomb, or a training folder is missing or without images.
     pub fn from_zip(bytes: Vec<u8>) -> Result<Self, DataError> {
+        Self::held_out_from_zip(bytes)?.checked()
+    }
+
+    /// The same for its held-out pictures: testA and testB are all that it needs, and may be empty.
+    ///
+    /// # Errors
+    /// When it is no zip file, is a zip bomb, or has none of the four folders.
+    pub fn held_out_from_zip(bytes: Vec<u8>) -> Result<Self, DataError> {
         Self::from_named(archive::sources(bytes)?)
     }
 
@@ -56,21 +68,25 @@ impl UnpairedDataset {
     /// Sorts files into piles by the folders in their names; the order of the files does not matter.
     fn from_named(files: impl IntoIterator<Item = Source>) -> Result<Self, DataError> {
         let mut dataset = Self::default();
-        let mut seen_folder = false;
+        let (mut seen_folder, mut others) = (false, BTreeSet::new());
         for source in files {
-            let Some(place) = Place::of(&source.name) else { continue };
+            let Some(place) = Place::of(&source.name) else {
+                others.extend(source.name.rsplit_once('/').map(|(folder, _)| folder.to_owned()));
+                continue;
+            };
             seen_folder = true;
             if names::is_image(&source.name) {
                 dataset.pile_mut(place).push(source);
             }
         }
         if !seen_folder {
-            return Err(DataError::NoFolders);
+            let others: Vec<String> = others.into_iter().take(4).collect();
+            return Err(DataError::NoFolders { found: others.join(", ") });
         }
         for place in Place::ALL {
             dataset.pile_mut(place).sort_by(|one, other| one.name.cmp(&other.name));
         }
-        dataset.checked()
+        Ok(dataset)
     }
 
     fn pile_mut(&mut self, place: Place) -> &mut Vec<Source> {
@@ -127,7 +143,9 @@ mod tests {
             "set/testB/y.jpg",
             "set/readme.png",
         ];
-        let dataset = UnpairedDataset::from_named(names.map(file)).expect("both piles have images");
+        let dataset = UnpairedDataset::from_named(names.map(file))
+            .and_then(UnpairedDataset::checked)
+            .expect("both piles have images");
         let list = |pile: &[Source]| pile.iter().map(|source| source.name.clone()).collect::<Vec<_>>();
         assert_eq!(list(&dataset.train_a), ["set/trainA/a.webp", "set/trainA/b.JPG"]);
         assert_eq!(list(&dataset.train_b), ["set/trainB/1.png", "set/trainB/2.png"]);
@@ -138,10 +156,13 @@ mod tests {
 
     #[test]
     fn a_missing_pile_is_named() {
-        let error = UnpairedDataset::from_named([file("trainA/a.png"), file("trainB/a.txt")]).expect_err("B is empty");
+        let held_out = UnpairedDataset::from_named([file("trainA/a.png"), file("trainB/a.txt")]).expect("folders");
+        let error = held_out.checked().expect_err("B is empty");
         assert_eq!(error, DataError::EmptyPile { pile: "B" });
-        let error = UnpairedDataset::from_named([file("horses/a.png")]).expect_err("no folders");
-        assert_eq!(error, DataError::NoFolders);
+        let error =
+            UnpairedDataset::from_named([file("horses/a.png"), file("x/zebras/b.png")]).expect_err("no folders");
+        assert_eq!(error, DataError::NoFolders { found: "horses, x/zebras".into() });
+        assert!(error.to_string().ends_with("There are: horses, x/zebras."), "{error}");
         let error = UnpairedDataset::from_piles(vec![], vec![("a".into(), vec![1])]).expect_err("A is empty");
         assert_eq!(error, DataError::EmptyPile { pile: "A" });
     }

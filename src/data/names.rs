@@ -1,5 +1,7 @@
 //! What file names tell: which pile, whether an image, whether to be shown as they are.
 
+pub use crate::platform::names::{is_hidden, is_image};
+
 /// One of the four folders of a data set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Place {
@@ -30,27 +32,6 @@ impl Place {
     }
 }
 
-/// Extensions of files that count as images. Some of these cannot be decoded: they are taken
-/// nevertheless, so that they are reported instead of silently missing.
-const EXTENSIONS: [&str; 14] =
-    ["jpg", "jpeg", "jfif", "png", "webp", "gif", "bmp", "tif", "tiff", "heic", "heif", "avif", "jxl", "jp2"];
-
-/// Whether a file's name ends as an image's does.
-pub fn is_image(path: &str) -> bool {
-    let extension = path.rsplit_once('.').map_or("", |(_, extension)| extension);
-    EXTENSIONS.iter().any(|known| known.eq_ignore_ascii_case(extension))
-}
-
-/// Files that systems leave behind: `.DS_Store`, `__MACOSX/…`, `Thumbs.db`.
-pub fn is_hidden(path: &str) -> bool {
-    path.split(['/', '\\']).any(|part| {
-        (part.starts_with('.') && part != "." && part != "..")
-            || part == "__MACOSX"
-            || part.eq_ignore_ascii_case("thumbs.db")
-            || part.eq_ignore_ascii_case("desktop.ini")
-    })
-}
-
 /// A name that is safe to show and to sort by: forward slashes, no way up, no control characters,
 /// no endless length. Nothing is ever written to such a path.
 pub fn clean(path: &str) -> String {
@@ -73,23 +54,9 @@ mod tests {
     }
 
     #[test]
-    fn left_behind_files_are_hidden() {
-        for path in ["__MACOSX/trainA/._x.png", "trainA/.DS_Store", "trainA/._x.png", "trainA\\Thumbs.db"] {
-            assert!(is_hidden(path), "{path}");
-        }
-        assert!(!is_hidden("./trainA/x.png") && !is_hidden("trainA/x.y.png"));
-    }
-
-    #[test]
     fn names_are_cleaned() {
         assert_eq!(clean("../../etc/./pass\nwd"), "etc/passwd");
         assert_eq!(clean("C:\\pictures\\x.png"), "C:/pictures/x.png");
         assert_eq!(clean(&"é".repeat(5000)).chars().count(), 1024);
-    }
-
-    #[test]
-    fn extensions_have_no_case() {
-        assert!(is_image("x.JPEG") && is_image("a/b.c/x.webp") && is_image("x.heic"));
-        assert!(!is_image("x.txt") && !is_image("x") && !is_image("png"));
     }
 }

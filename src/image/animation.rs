@@ -1,25 +1,20 @@
 //! Animations, a frame at a time: GIF, WebP and animated PNG in, GIF and animated PNG out.
 
 use std::cell::RefCell;
-use std::io::{self, Cursor, Write};
+use std::io::{self, Write};
 use std::rc::Rc;
 use std::sync::Arc;
 
-use image::codecs::gif::GifDecoder;
-use image::codecs::png::PngDecoder;
-use image::codecs::webp::WebPDecoder;
-use image::metadata::LoopCount;
-use image::{AnimationDecoder, ColorType, ImageDecoder, ImageFormat};
-
-use super::decode::{admit, explain, is_cut_off};
-use super::{ImageError, Picture, sniff};
+use super::canvas::{Canvas, Part};
+use super::colour::Conversion;
+use super::decode::ALL_THERE;
+use super::raster::told;
+use super::sniff::Kind;
+use super::{ImageError, Picture, gif as gif_file, png as png_file, quantise, sniff, webp};
 
 /// The most pixels of all frames together: an hour of 640×360 pixels at ten frames a second.
 /// Memory is taken for one frame at a time; this bounds the time that a crafted file can ask for.
 pub const MAX_ANIMATION_PIXELS: u64 = 1 << 33;
-
-/// From 1 to 30: how coarsely 256 colours are chosen for a frame of a GIF; 10 is the crate's advice.
-const GIF_SPEED: i32 = 10;
 
 /// One frame, whole: what is seen while it lasts.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,8 +29,7 @@ pub struct Frame {
 #[derive(Clone, Debug)]
 pub struct Animation {
     bytes: Arc<[u8]>,
-    kind: ImageFormat,
-    format: &'static str,
+    kind: Kind,
     /// Width in pixels.
     pub width: u32,
     /// Height in pixels.
@@ -44,26 +38,54 @@ pub struct Animation {
     pub frames: u32,
     /// How often it is played; 0 is for ever.
     pub plays: u32,
+    /// What was converted, assumed or missing, in whole sentences.
+    pub notes: Vec<String>,
 }
 
 /// The frames of an [`Animation`], decoded as they are asked for.
 pub struct Frames {
-    frames: image::Frames<'static>,
-    format: &'static str,
+    file: File,
+    canvas: Canvas,
+    size: (u32, u32),
+    conversion: Option<Conversion>,
+    is_over: bool,
+}
+
+enum File {
+    Gif(Box<gif_file::Frames>),
+    Png(Box<png_file::Frames>),
+    WebP(webp::Frames),
+}
+
+impl File {
+    fn next(&mut self) -> Result<Option<Part>, ImageError> {
+        match self {
+            Self::Gif(frames) => frames.next(),
+            Self::Png(frames) => frames.next(),
+            Self::WebP(frames) => frames.next(),
+        }
+    }
 }
 
 impl Iterator for Frames {
     type Item = Result<Frame, ImageError>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        let frame = self.frames.next()?.map_err(|error| explain(error, self.format));
-        Some(frame.map(|frame| {
-            let (numerator, denominator) = frame.delay().numer_denom_ms();
-            let milliseconds = (numerator + denominator / 2) / denominator.max(1);
-            let pixels = frame.into_buffer();
-            let (width, height) = pixels.dimensions();
-            Frame { picture: Picture { width, height, pixels: pixels.into_raw() }, milliseconds }
-        }))
+        if self.is_over {
+            return None;
+        }
+        let part = self.file.next();
+        self.is_over = !matches!(part, Ok(Some(_)));
+        let part = match part {
+            Ok(part) => part?,
+            Err(error) => return Some(Err(error)),
+        };
+        let mut pixels = self.canvas.lay(&part);
+        if let Some(conversion) = &self.conversion {
+            conversion.apply(&mut pixels);
+        }
+        let (width, height) = self.size;
+        Some(Ok(Frame { picture: Picture { width, height, pixels }, milliseconds: part.milliseconds }))
     }
 }
 
@@ -78,11 +100,9 @@ impl Animation {
     }
 
     fn open_within(bytes: &[u8], most_pixels: u64) -> Result<Option<Self>, ImageError> {
-        let Ok((kind, format)) = sniff::format(bytes) else { return Ok(None) };
-        if !matches!(kind, ImageFormat::Gif | ImageFormat::WebP | ImageFormat::Png) {
-            return Ok(None);
-        }
-        let mut animation = Self { bytes: bytes.into(), kind, format, width: 0, height: 0, frames: 0, plays: 0 };
+        let Ok(kind @ (Kind::Gif | Kind::WebP | Kind::Png)) = sniff::kind(bytes) else { return Ok(None) };
+        let notes = Vec::new();
+        let mut animation = Self { bytes: bytes.into(), kind, width: 0, height: 0, frames: 0, plays: 0, notes };
         let Some(frames) = animation.decoder()? else { return Ok(None) };
         let of_one = area(animation.width, animation.height);
         for frame in frames {
@@ -101,64 +121,52 @@ impl Animation {
     /// Those of [`open`](Self::open).
     pub fn frames(&self) -> Result<Frames, ImageError> {
         let frames = self.clone().decoder()?;
-        frames.ok_or(ImageError::Broken { format: self.format, reason: "it is not animated".into() })
+        frames.ok_or(ImageError::Broken { format: "image", reason: "it is not animated".into() })
     }
 
     /// Fills in what the header says.
     fn decoder(&mut self) -> Result<Option<Frames>, ImageError> {
-        let format = self.format;
-        let explain = |error| explain(error, format);
-        let file = Cursor::new(Arc::clone(&self.bytes));
-        let (frames, plays) = match self.kind {
-            ImageFormat::Gif => {
-                let mut decoder = GifDecoder::new(file).map_err(explain)?;
-                (self.width, self.height) = admit(&mut decoder, format)?;
-                // The decoder does not tell "once", which a file says by saying nothing, from "for ever".
-                let repeats = self.bytes.windows(11).any(|bytes| bytes == b"NETSCAPE2.0");
-                let plays = if repeats { times(decoder.loop_count()) } else { 1 };
-                (decoder.into_frames(), plays)
+        let mut is_completed = false;
+        let (file, (size, plays), conversion) = match self.kind {
+            Kind::Gif => {
+                let frames = gif_file::Frames::open(&self.bytes)?;
+                is_completed = frames.is_completed;
+                let (about, conversion) = (frames.about(), frames.conversion());
+                (File::Gif(Box::new(frames)), about, conversion)
             }
-            ImageFormat::WebP => {
-                if is_cut_off(&self.bytes, self.kind) {
-                    return Err(ImageError::Truncated { format });
-                }
-                let mut decoder = WebPDecoder::new(file).map_err(explain)?;
-                if !decoder.has_animation() {
-                    return Ok(None);
-                }
-                (self.width, self.height) = admit(&mut decoder, format)?;
-                let plays = times(decoder.loop_count());
-                (decoder.into_frames(), plays)
+            Kind::WebP => {
+                let Some(frames) = webp::Frames::open(&self.bytes)? else { return Ok(None) };
+                let (about, conversion) = (frames.about(), frames.conversion());
+                (File::WebP(frames), about, conversion)
             }
             _ => {
-                let mut decoder = PngDecoder::new(file).map_err(explain)?;
-                // Frames of 16 bits are not composed by the decoder: such a file is taken as its first picture.
-                let simple =
-                    matches!(decoder.color_type(), ColorType::L8 | ColorType::La8 | ColorType::Rgb8 | ColorType::Rgba8);
-                if !simple || !decoder.is_apng().map_err(explain)? {
-                    return Ok(None);
-                }
-                (self.width, self.height) = admit(&mut decoder, format)?;
-                let decoder = decoder.apng().map_err(explain)?;
-                let plays = times(decoder.loop_count());
-                (decoder.into_frames(), plays)
+                let Some(frames) = png_file::Frames::open(&self.bytes)? else { return Ok(None) };
+                is_completed = frames.is_completed;
+                let (about, conversion) = (frames.about(), frames.conversion());
+                (File::Png(Box::new(frames)), about, conversion)
             }
         };
-        self.plays = plays;
-        Ok(Some(Frames { frames, format }))
+        self.notes.clear();
+        if is_completed {
+            self.notes.push(ALL_THERE.into());
+        }
+        let conversion = match conversion {
+            Ok(conversion) => conversion.filter(|conversion| conversion.inputs < 4),
+            Err(name) => {
+                let note = format!("Its colours may be wrong: its colour profile, {name}, cannot be followed.");
+                self.notes.push(note);
+                None
+            }
+        };
+        self.notes.extend(conversion.as_ref().map(told));
+        (self.width, self.height, self.plays) = (size.0, size.1, plays);
+        Ok(Some(Frames { file, canvas: Canvas::new(size.0, size.1), size, conversion, is_over: false }))
     }
 
     /// The format that keeps most of it: GIF for a GIF; PNG, with all colours, for the others
     /// (there is no well-kept encoder of animated WebP in Rust).
     pub fn best_format(&self) -> AnimationFormat {
-        if self.kind == ImageFormat::Gif { AnimationFormat::Gif } else { AnimationFormat::Png }
-    }
-}
-
-fn times(count: LoopCount) -> u32 {
-    match count {
-        LoopCount::Infinite => 0,
-        LoopCount::Finite(times) => times.get(),
+        if self.kind == Kind::Gif { AnimationFormat::Gif } else { AnimationFormat::Png }
     }
 }
 
@@ -251,16 +259,23 @@ impl<W: Write> AnimationWriter<W> {
     ///
     /// # Errors
     /// [`ImageError::Encoding`] when it has another size or cannot be written.
-    pub fn write(&mut self, mut frame: Frame) -> Result<(), ImageError> {
-        let Picture { width, height, pixels } = &mut frame.picture;
+    pub fn write(&mut self, frame: Frame) -> Result<(), ImageError> {
+        let Picture { width, height, pixels } = &frame.picture;
         if (*width, *height) != (self.width, self.height) || pixels.len() as u64 != area(self.width, self.height) * 4 {
             return Err(failed(format!("a frame of {width}×{height} pixels among {}×{}", self.width, self.height)));
         }
         match &mut self.encoder {
             Encoder::Gif(encoder) => {
-                // Both fit: checked when the encoder was made.
-                let mut coloured =
-                    gif::Frame::from_rgba_speed(self.width as u16, self.height as u16, pixels, GIF_SPEED);
+                let quantise::Coloured { palette, numbers, transparent } = quantise::coloured(pixels);
+                let mut coloured = gif::Frame {
+                    // Both fit: checked when the encoder was made.
+                    width: self.width as u16,
+                    height: self.height as u16,
+                    palette: Some(palette),
+                    buffer: numbers.into(),
+                    transparent,
+                    ..gif::Frame::default()
+                };
                 coloured.delay = u16::try_from(frame.milliseconds.saturating_add(5) / 10).unwrap_or(u16::MAX);
                 // Otherwise this frame would be seen through the holes of the next one.
                 coloured.dispose = gif::DisposalMethod::Background;
@@ -367,8 +382,8 @@ mod tests {
         assert!(refused.to_string().contains("frames of 20×10 pixels"), "{refused}");
         // A crafted header is refused before its canvas is made.
         let mut wide = file.clone();
-        wide[6..8].fill(0xFF);
-        assert_eq!(Animation::open(&wide).err(), Some(ImageError::TooLarge { width: 65_535, height: 10 }));
+        wide[6..10].fill(0xFF);
+        assert_eq!(Animation::open(&wide).err(), Some(ImageError::TooLarge { width: 65_535, height: 65_535 }));
     }
 
     #[test]

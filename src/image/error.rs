@@ -1,6 +1,6 @@
 //! Why a file did not become a picture, or a picture a file.
 
-use super::{MAX_ANIMATION_PIXELS, MAX_PIXELS, MAX_SIDE};
+use super::{MAX_ANIMATION_PIXELS, MAX_PIXELS};
 
 /// Why a file did not become a picture. Messages are sentences that follow a file's name and a colon.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -15,14 +15,14 @@ pub enum ImageError {
         found: &'static str,
     },
     /// It is an image of a format that cannot be read.
-    #[error("{format} images cannot be read. Save it as JPEG or PNG.")]
+    #[error("{format} images cannot be read. Save it as an ordinary JPEG or PNG.")]
     Unsupported {
         /// The format's name.
         format: &'static str,
     },
     /// Its header promises more pixels than are allowed; nothing was decoded.
     #[error(
-        "The image says it has {width}×{height} pixels. At most {MAX_SIDE} a side and {} million in all can be read.",
+        "The image says it has {width}×{height} pixels. At most {} million can be read.",
         MAX_PIXELS / 1_000_000
     )]
     TooLarge {

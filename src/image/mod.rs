@@ -2,16 +2,25 @@
 
 mod animation;
 mod augment;
+mod canvas;
+mod colour;
 mod decode;
 mod error;
+mod gif;
+mod jpeg;
+mod png;
+mod quantise;
+mod raster;
 mod resize;
 mod sniff;
+mod tiff;
+mod webp;
 
 use image::codecs::png::{CompressionType, FilterType, PngEncoder};
 use image::{ExtendedColorType, ImageEncoder};
 
 pub use animation::{Animation, AnimationFormat, AnimationWriter, Frame, Frames, MAX_ANIMATION_PIXELS};
-pub use decode::{MAX_PIXELS, MAX_SIDE};
+pub use decode::{Decoded, MAX_PIXELS};
 pub use error::ImageError;
 
 /// A picture: straight (not premultiplied) RGBA8, row by row from the top.
@@ -62,6 +71,43 @@ impl Picture {
         };
         written.map_err(|error| failed(error.to_string()))?;
         Ok(file)
+    }
+
+    /// The bytes of a JPEG file of quality 95, transparency laid on white.
+    ///
+    /// # Errors
+    /// [`ImageError::Encoding`] when a side is 0 or larger than JPEG has.
+    #[cfg(not(target_family = "wasm"))]
+    pub fn encode_jpeg(&self) -> Result<Vec<u8>, ImageError> {
+        let mut file = Vec::new();
+        let encoder = image::codecs::jpeg::JpegEncoder::new_with_quality(&mut file, 95);
+        self.write_rgb(encoder)?;
+        Ok(file)
+    }
+
+    /// The bytes of a lossless WebP file.
+    ///
+    /// # Errors
+    /// [`ImageError::Encoding`] when a side is 0 or larger than WebP has.
+    #[cfg(not(target_family = "wasm"))]
+    pub fn encode_webp(&self) -> Result<Vec<u8>, ImageError> {
+        let mut file = Vec::new();
+        let encoder = image::codecs::webp::WebPEncoder::new_lossless(&mut file);
+        if self.is_opaque() {
+            self.write_rgb(encoder)?;
+        } else {
+            let written = encoder.write_image(&self.pixels, self.width, self.height, ExtendedColorType::Rgba8);
+            written.map_err(|error| ImageError::Encoding { reason: error.to_string() })?;
+        }
+        Ok(file)
+    }
+
+    #[cfg(not(target_family = "wasm"))]
+    fn write_rgb(&self, encoder: impl ImageEncoder) -> Result<(), ImageError> {
+        let laid = self.laid_on_white();
+        let rgb: Vec<u8> = laid.pixels.as_chunks().0.iter().flat_map(|[r, g, b, _]| [*r, *g, *b]).collect();
+        let written = encoder.write_image(&rgb, self.width, self.height, ExtendedColorType::Rgb8);
+        written.map_err(|error| ImageError::Encoding { reason: error.to_string() })
     }
 
     /// The same picture at another size, by a Catmull-Rom filter as wide as the shrinking needs:
@@ -251,6 +297,15 @@ mod tests {
             picture.pixels[3] = 7;
         }
         assert!(Picture { width: 3, height: 3, pixels: vec![0; 4] }.encode_png().is_err());
+    }
+
+    #[test]
+    fn jpeg_and_webp_files_hold_the_picture() {
+        let mut picture = Picture::filled(20, 10, [200, 40, 90, 255]);
+        let jpeg = Picture::decode(&picture.encode_jpeg().expect("written")).expect("a JPEG");
+        assert!(jpeg.mean_absolute_error(&picture) < 2.0);
+        picture.pixels[..4].copy_from_slice(&[9, 8, 7, 6]);
+        assert_eq!(Picture::decode(&picture.encode_webp().expect("written")), Ok(picture));
     }
 
     #[test]

@@ -1,7 +1,5 @@
 //! What a file is, by its first bytes; its name is never asked.
 
-use image::ImageFormat;
-
 use super::ImageError;
 
 /// First bytes of things that people drop by mistake, and whether each is an image.
@@ -21,21 +19,31 @@ const OTHERS: [(&[u8], bool, &str); 13] = [
     (b"\xFF\x4F\xFF\x51", true, "JPEG 2000"),
 ];
 
-/// A format that can be read, with its name.
+/// A kind of file that can be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    Jpeg,
+    Png,
+    WebP,
+    Gif,
+    Bmp,
+    Tiff,
+}
+
+/// The kind of a file that can be read.
 ///
 /// # Errors
 /// For everything else, saying what it seems to be.
-pub fn format(bytes: &[u8]) -> Result<(ImageFormat, &'static str), ImageError> {
-    if bytes.is_empty() {
-        return Err(ImageError::Empty);
-    }
-    match image::guess_format(bytes) {
-        Ok(ImageFormat::Jpeg) => return Ok((ImageFormat::Jpeg, "JPEG")),
-        Ok(ImageFormat::Png) => return Ok((ImageFormat::Png, "PNG")),
-        Ok(ImageFormat::WebP) => return Ok((ImageFormat::WebP, "WebP")),
-        Ok(ImageFormat::Gif) => return Ok((ImageFormat::Gif, "GIF")),
-        Ok(ImageFormat::Bmp) => return Ok((ImageFormat::Bmp, "BMP")),
-        Ok(ImageFormat::Tiff) => return Ok((ImageFormat::Tiff, "TIFF")),
+pub fn kind(bytes: &[u8]) -> Result<Kind, ImageError> {
+    match bytes {
+        [] => return Err(ImageError::Empty),
+        [0xFF, 0xD8, 0xFF, ..] => return Ok(Kind::Jpeg),
+        [0x89, b'P', b'N', b'G', 13, 10, 26, 10, ..] => return Ok(Kind::Png),
+        [b'R', b'I', b'F', b'F', _, _, _, _, b'W', b'E', b'B', b'P', ..] => return Ok(Kind::WebP),
+        [b'G', b'I', b'F', b'8', b'7' | b'9', b'a', ..] => return Ok(Kind::Gif),
+        [b'B', b'M', ..] => return Ok(Kind::Bmp),
+        // 42 for TIFF, 43 for BigTIFF.
+        [b'I', b'I', 42 | 43, 0, ..] | [b'M', b'M', 0, 42 | 43, ..] => return Ok(Kind::Tiff),
         _ => {}
     }
     let known = OTHERS.iter().find(|(magic, ..)| bytes.starts_with(magic));
@@ -85,12 +93,12 @@ mod tests {
     use super::*;
 
     fn error(bytes: &[u8]) -> String {
-        format(bytes).expect_err("not readable").to_string()
+        kind(bytes).expect_err("not readable").to_string()
     }
 
     #[test]
     fn things_that_are_no_readable_images_are_named() {
-        assert_eq!(format(b""), Err(ImageError::Empty));
+        assert_eq!(kind(b""), Err(ImageError::Empty));
         for (bytes, named) in [
             (&b"%PDF-1.7\n"[..], "a PDF document"),
             (b"PK\x03\x04rest", "a zip archive"),
@@ -108,8 +116,9 @@ mod tests {
 
     #[test]
     fn readable_formats_are_told_by_their_first_bytes() {
-        assert_eq!(format(b"\xFF\xD8\xFF\xE0").map(|found| found.1), Ok("JPEG"));
-        assert_eq!(format(b"\x89PNG\r\n\x1A\n").map(|found| found.1), Ok("PNG"));
-        assert_eq!(format(b"GIF89a").map(|found| found.1), Ok("GIF"));
+        assert_eq!(kind(b"\xFF\xD8\xFF\xE0"), Ok(Kind::Jpeg));
+        assert_eq!(kind(b"\x89PNG\r\n\x1A\n"), Ok(Kind::Png));
+        assert_eq!(kind(b"GIF89a"), Ok(Kind::Gif));
+        assert_eq!(kind(b"MM\0\x2B\0\x08"), Ok(Kind::Tiff), "BigTIFF");
     }
 }

@@ -9,6 +9,7 @@ use web_sys::{
 };
 
 use super::{dom, state::Picture};
+use crate::platform::names;
 use crate::protocol::Input;
 
 /// The files of a list.
@@ -19,9 +20,8 @@ pub fn files(list: Option<FileList>) -> Vec<File> {
 
 /// Whether a file is meant to be a picture, by its type or, where the system knows none, by its name.
 pub fn is_picture(file: &File) -> bool {
-    let extensions = ["jpg", "jpeg", "png", "webp", "gif", "bmp", "tif", "tiff"];
-    let name = file.name().to_lowercase();
-    file.type_().starts_with("image/") || name.rsplit('.').next().is_some_and(|end| extensions.contains(&end))
+    let name = file.name();
+    !names::is_hidden(&name) && (file.type_().starts_with("image/") || names::is_image(&name))
 }
 
 /// Whether a file is meant to be a video.

@@ -303,7 +303,10 @@ fn captions(state: &State, done: Option<(&Done, bool)>, is_example: bool) -> (St
                 let title = [&done.title, " and back"].concat();
                 (title, ["mean absolute error ", &error, " of 255 · ", &run(back.milliseconds)].concat())
             }
-            None => (done.title.clone(), run(done.milliseconds)),
+            None => {
+                let said = std::iter::once(run(done.milliseconds)).chain(done.notes.iter().cloned());
+                (done.title.clone(), said.collect::<Vec<_>>().join(" · "))
+            }
         };
     }
     match (&state.job, &state.stage) {

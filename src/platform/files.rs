@@ -3,9 +3,27 @@
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 /// The ending of a file that is being written.
 const PARTIAL: &str = ".partial";
+
+/// What is being written now; for [`abandon`].
+static UNDER_WAY: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
+
+fn under_way<T>(change: impl FnOnce(&mut Vec<PathBuf>) -> T) -> T {
+    change(&mut UNDER_WAY.lock().unwrap_or_else(PoisonError::into_inner))
+}
+
+/// Removes all files that are half written, for a process that is about to end.
+pub fn abandon() {
+    under_way(|paths| {
+        for path in paths.drain(..) {
+            // Nobody is left to tell.
+            let _ = fs::remove_file(path);
+        }
+    });
+}
 
 /// Writes the file at `path`, replacing what was there. The new file is written beside it, synced
 /// and renamed: at any moment `path` holds either the old file or the new one, whole.
@@ -34,6 +52,7 @@ impl Partial {
     /// Those of the file system.
     pub fn create(path: &Path) -> io::Result<Self> {
         let (file, beside) = create_beside(path)?;
+        under_way(|paths| paths.push(beside.clone()));
         Ok(Self { file: Some(file), beside, path: path.to_owned() })
     }
 
@@ -56,6 +75,7 @@ impl Partial {
             file.sync_all()?;
         }
         fs::rename(&self.beside, &self.path)?;
+        under_way(|paths| paths.retain(|path| *path != self.beside));
         self.beside.clear();
         sync_folder_of(&self.path)
     }
@@ -101,6 +121,7 @@ impl Drop for Partial {
         if !self.beside.as_os_str().is_empty() {
             // Nobody is left to tell.
             let _ = fs::remove_file(&self.beside);
+            under_way(|paths| paths.retain(|path| *path != self.beside));
         }
     }
 }

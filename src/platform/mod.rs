@@ -9,6 +9,7 @@ pub mod allocator;
 #[cfg(target_family = "wasm")]
 pub mod crew;
 pub mod files;
+pub mod names;
 pub mod parallel;
 pub mod peers;
 pub mod scratch;

@@ -180,6 +180,9 @@ pub enum Event {
         device: String,
         /// Mean absolute difference between the two pictures, in levels of 0–255.
         mean_absolute_error: f32,
+        /// What was converted, assumed or missing when the file was decoded, in whole sentences.
+        #[serde(default)]
+        notes: Vec<String>,
     },
     /// The image would not fit into memory: nothing was computed.
     TooLarge {

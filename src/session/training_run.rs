@@ -468,7 +468,7 @@ fn open(data: TrainData, mut buffers: Vec<Vec<u8>>) -> Result<UnpairedDataset, S
 
 #[cfg(not(target_family = "wasm"))]
 fn from_folder(path: &str) -> Result<UnpairedDataset, String> {
-    UnpairedDataset::from_folder(std::path::Path::new(path)).map_err(|error| error.to_string())
+    UnpairedDataset::from_folder(std::path::Path::new(path)).map_err(|error| format!("{path}: {error}"))
 }
 
 #[cfg(target_family = "wasm")]

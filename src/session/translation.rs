@@ -7,7 +7,7 @@ use burn::tensor::backend::Backend;
 use web_time::Instant;
 
 use super::{Host, Place};
-use crate::image::Picture;
+use crate::image::{Decoded, Picture};
 use crate::kernels::Kernels;
 use crate::model::{Architecture, Generator};
 use crate::protocol::{Envelope, Event, Input, ModelInfo, Stage};
@@ -96,10 +96,10 @@ pub async fn serve<B: Kernels, H: Host>(
     };
     host.emit(Event::Progress { job, stage: Stage::Decoding, fraction: 0.0 }.into());
     host.breathe().await;
-    let picture = match picture(input, bytes) {
-        Ok(picture) => match max_side {
-            Some(side) => picture.shrink_to(side),
-            None => picture,
+    let (picture, notes) = match decoded(input, bytes) {
+        Ok(Decoded { picture, notes }) => match max_side {
+            Some(side) => (picture.shrink_to(side), notes),
+            None => (picture, notes),
         },
         Err(message) => {
             host.emit(Event::Failed { job: Some(job), model: None, message }.into());
@@ -118,6 +118,7 @@ pub async fn serve<B: Kernels, H: Host>(
                 milliseconds: start.elapsed().as_secs_f64() * 1e3,
                 device: place.name.clone(),
                 mean_absolute_error: picture.mean_absolute_error(&result),
+                notes,
             };
             Envelope::with(event, vec![picture.pixels, result.pixels])
         }
@@ -134,13 +135,13 @@ pub async fn serve<B: Kernels, H: Host>(
     Ok(())
 }
 
-fn picture(input: Input, bytes: Vec<u8>) -> Result<Picture, String> {
+fn decoded(input: Input, bytes: Vec<u8>) -> Result<Decoded, String> {
     match input {
-        Input::File { name } => Picture::decode(&bytes).map_err(|error| format!("{name}: {error}")),
+        Input::File { name } => Picture::read(&bytes).map_err(|error| format!("{name}: {error}")),
         Input::Pixels { width, height } => {
             let expected = u64::from(width) * u64::from(height) * 4;
             if bytes.len() as u64 == expected {
-                Ok(Picture { width, height, pixels: bytes })
+                Ok(Decoded { picture: Picture { width, height, pixels: bytes }, notes: Vec::new() })
             } else {
                 Err(format!("A picture of {width}×{height} needs {expected} bytes, not {}.", bytes.len()))
             }

@@ -113,3 +113,34 @@ fn killed_at_twenty_random_moments_it_always_goes_on_and_ends_as_if_nothing_had_
         assert!(parts == whole, "{file} differs");
     }
 }
+
+/// As from a wrapper that passes Ctrl-C on to a program that got it, too.
+#[cfg(unix)]
+#[test]
+fn two_interrupts_at_once_save_once() {
+    let folder = TempDir::new().expect("a folder");
+    let path = folder.path();
+    data(path);
+    let begin = [words("train --data data --out run --steps"), vec![LONG], words(TINY)].concat();
+    let said = path.join("said.txt");
+    let mut child = start(&begin, path, &said);
+    let begun = Instant::now();
+    while size(&path.join("run/metrics.jsonl")) == 0 {
+        assert!(begun.elapsed() < Duration::from_secs(60), "no step in a minute");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    for _ in 0..2 {
+        let pid = child.id().to_string();
+        assert!(std::process::Command::new("kill").args(["-INT", &pid]).status().expect("kill is there").success());
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    assert!(child.wait().expect("it ends").success(), "{}", std::fs::read_to_string(&said).expect("text"));
+    let text = std::fs::read_to_string(&said).expect("text");
+    assert!(text.contains("stopped and saved after"), "{text}");
+    let saved = newest(&path.join("run")).expect("a checkpoint");
+    let left = std::fs::read_dir(path.join("run")).expect("a folder").flatten();
+    let partial = left.filter(|entry| entry.file_name().to_string_lossy().ends_with("partial")).count();
+    assert_eq!(partial, 0);
+    let trainer = Trainer::<Autodiff<Flex>>::restore(&std::fs::read(&saved).expect("read"), &Default::default());
+    assert!(trainer.is_ok(), "{}", saved.display());
+}

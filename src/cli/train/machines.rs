@@ -108,7 +108,7 @@ pub fn help(arguments: &Arguments, seat: Seat, serve: Serve) -> Result<ExitStatu
         Event::Stopped { step, trouble: Some(why) } => {
             trouble = Some(format!("the training ended after {step} steps: {why}"));
         }
-        Event::Failed { message, .. } => trouble = Some(message),
+        Event::Failed { message, .. } => drop(trouble.get_or_insert(message)),
         _ => {}
     });
     serve(arguments.backend, &console.shared_by(usize::from(arguments.workers)).among(Some(peers)))?;

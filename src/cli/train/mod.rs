@@ -353,10 +353,12 @@ pub fn run(arguments: Arguments, serve: Serve) -> Result<ExitStatus> {
     drop(console);
     recorder.progress.end();
     let page = folder.path().join("report.html");
-    match report::write(folder.path(), &page) {
-        Ok(()) => println!("{}", page.display()),
-        // A training that ended before its first step has nothing to report.
-        Err(error) => eprintln!("there is no report: {error:#}"),
+    // A training that never began has nothing to report.
+    if recorder.has_begun {
+        match report::write(folder.path(), &page) {
+            Ok(()) => println!("{}", page.display()),
+            Err(error) => eprintln!("there is no report: {error:#}"),
+        }
     }
     match recorder.trouble {
         Some(message) => bail!(message),

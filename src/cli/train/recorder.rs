@@ -29,8 +29,10 @@ pub struct Recorder<'a> {
     steps: u64,
     /// The step of the last checkpoint that is on the disk.
     saved: Option<u64>,
-    /// What went wrong, if the training ended in trouble.
+    /// What went wrong first, if the training ended in trouble.
     pub trouble: Option<String>,
+    /// Whether it has begun at all.
+    pub has_begun: bool,
 }
 
 impl<'a> Recorder<'a> {
@@ -42,7 +44,17 @@ impl<'a> Recorder<'a> {
         let path = folder.path();
         let tensorboard = EventFile::create(path).with_context(|| format!("cannot write into {}", path.display()))?;
         let metrics = LineWriter::new(metrics(&path.join(METRICS))?);
-        Ok(Self { folder, keep, metrics, tensorboard, progress, steps: 0, saved: None, trouble: None })
+        Ok(Self {
+            folder,
+            keep,
+            metrics,
+            tensorboard,
+            progress,
+            steps: 0,
+            saved: None,
+            trouble: None,
+            has_begun: false,
+        })
     }
 
     /// Takes down an event.
@@ -61,7 +73,7 @@ impl<'a> Recorder<'a> {
         let folder = self.folder.path();
         match envelope.message {
             Event::TrainingStarted { step, steps, images_a, images_b, parameters, memory_bytes } => {
-                self.steps = steps;
+                (self.steps, self.has_begun) = (steps, true);
                 self.progress.begin(step, steps);
                 let memory = match memory_bytes {
                     0 => String::new(),
@@ -121,7 +133,7 @@ impl<'a> Recorder<'a> {
             }
             Event::Stopped { step, trouble } => {
                 if let Some(trouble) = trouble {
-                    self.trouble = Some(format!("the training ended after {step} steps: {trouble}"));
+                    self.trouble.get_or_insert(format!("the training ended after {step} steps: {trouble}"));
                 } else if self.saved != Some(step) {
                     self.trouble
                         .get_or_insert(format!("the training ended after {step} steps, but could not be saved"));
@@ -130,7 +142,8 @@ impl<'a> Recorder<'a> {
                     self.progress.say(&format!("stopped and saved after {step} steps; go on with\n  {resume}"));
                 }
             }
-            Event::Failed { message, .. } => self.trouble = Some(message),
+            // What follows is a consequence.
+            Event::Failed { message, .. } => drop(self.trouble.get_or_insert(message)),
             _ => {}
         }
         Ok(())

@@ -119,6 +119,7 @@ impl State {
             after: frame.after.clone(),
             milliseconds,
             device: frame.device.clone(),
+            notes: Vec::new(),
             back: None,
         };
         self.keep(done);

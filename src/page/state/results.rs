@@ -28,7 +28,7 @@ impl State {
         size: (u32, u32),
         buffers: Vec<Vec<u8>>,
         milliseconds: f64,
-        device: String,
+        (device, notes): (String, Vec<String>),
     ) {
         let (width, height) = size;
         let mut buffers = buffers.into_iter();
@@ -49,7 +49,8 @@ impl State {
         let Job { number, request, .. } = job;
         self.stage = Stage::Done { number, back: false };
         self.picture_done();
-        self.keep(Done { number, request, title, width, height, before, after, milliseconds, device, back: None });
+        let back = None;
+        self.keep(Done { number, request, title, width, height, before, after, milliseconds, device, notes, back });
     }
 
     /// Keeps a result. Old ones make room, but never those of the batch at work: it stops, and says so.

@@ -69,6 +69,7 @@ fn translated(job: u32, before: u8, after: u8) -> Message {
         milliseconds: 5.0,
         device: "CPU".into(),
         mean_absolute_error: 0.0,
+        notes: vec!["Its colours are converted from Display P3 to sRGB.".into()],
     };
     Message::Worker(Envelope::with(event, vec![vec![before; 8], vec![after; 8]]))
 }
@@ -95,6 +96,7 @@ fn a_picture_goes_through_download_load_and_translation() {
     state.update(translated(number, 10, 30));
     assert_eq!(state.stage, Stage::Done { number, back: false });
     assert_eq!(state.results[0].after, [30; 8]);
+    assert_eq!(state.results[0].notes, ["Its colours are converted from Display P3 to sRGB."]);
     assert_eq!(state.job, None);
 }
 
