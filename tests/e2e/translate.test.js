@@ -100,7 +100,7 @@ test("a PyTorch checkpoint with two generators becomes two models, and each can 
         writeFileSync(join(folder, name), bytes);
       }
       const info = (name) => JSON.parse(execFileSync(cyclegan, ["info", "--json", join(folder, name)]));
-      for (const ending of [".safetensors", ".pth"]) {
+      for (const ending of [".safetensors", ".pth", ".onnx"]) {
         assert.equal(info(`checkpoint-netg_a${ending}`).architecture, "resnet_2blocks");
       }
     },
