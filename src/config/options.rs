@@ -410,9 +410,6 @@ mod tests {
         assert_eq!(said("flip", "yes"), "flip must be true or false, not yes");
         assert_eq!(said("netD", "big"), "net_d must be one of n_layers, basic, pixel, not big");
         assert!(said("netG", "resnet_blocks").contains("net_g"), "a number is missing");
-        assert_eq!(
-            said("preset", "huge"),
-            "there is no preset huge; there are demo, quick, emoji-64, small-128, official"
-        );
+        assert_eq!(said("preset", "huge"), "there is no preset huge; there are demo, quick, emoji-64, small-128, official");
     }
 }

@@ -142,10 +142,7 @@ mod tests {
             let noise = 80.0 * stream.random::<f64>() - 40.0;
             (128.0 + noise + pattern(at % width, at / width)).clamp(0.0, 255.0) as u8
         };
-        let pixels = (0..width * height).flat_map(|at| {
-            let level = level(at);
-            [level, level, level, 255]
-        });
+        let pixels = (0..width * height).flat_map(|at| { let level = level(at); [level, level, level, 255] });
         Picture { width, height, pixels: pixels.collect() }
     }
 

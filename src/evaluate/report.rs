@@ -4,8 +4,7 @@ use burn::tensor::backend::Backend;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    EvaluateError, Extractor, Interval, Scores, grid_energy, kernel_distance, sliced_wasserstein,
-    sliced_wasserstein_interval,
+    EvaluateError, Extractor, Interval, Scores, grid_energy, kernel_distance, sliced_wasserstein, sliced_wasserstein_interval,
 };
 use crate::image::Picture;
 

@@ -105,8 +105,7 @@ pub struct PatchStyle {
 
 impl ResnetStyle {
     /// As in the paper.
-    pub const PAPER: Self =
-        Self { separable: false, upsample: Upsample::Transposed, norm: Norm::Instance, skip: false };
+    pub const PAPER: Self = Self { separable: false, upsample: Upsample::Transposed, norm: Norm::Instance, skip: false };
 }
 
 impl PatchStyle {

@@ -9,6 +9,7 @@ tensors `input` and `output`, computed by PyTorch in 32 bits. Values are exact i
 network are of the same weights.
 """
 
+import importlib.util
 import inspect
 import shutil
 import sys
@@ -23,7 +24,8 @@ import golden_networks
 from networks import Generator
 
 FOLDER = Path(__file__).resolve().parent.parent / "fixtures/weights/onnx"
-HAS_BOTH = "dynamo" in inspect.signature(torch.onnx.export).parameters
+IS_RECENT = "dynamo" in inspect.signature(torch.onnx.export).parameters
+HAS_BOTH = IS_RECENT and importlib.util.find_spec("onnxscript") is not None
 
 
 def filled(network, seed):
@@ -145,7 +147,7 @@ def export(network, dtype, side, path, opset, dynamo):
     else:
         axes = {0: "batch", 2: "height", 3: "width"}
         options.update(dynamic_axes={"image": axes, "translated": axes} if opset > 10 else None)
-        options.update(dynamo=False) if HAS_BOTH else None
+        options.update(dynamo=False) if IS_RECENT else None
     torch.onnx.export(network, (image,), str(path), **options)
     network.float()
 
@@ -173,7 +175,7 @@ def main():
             expected = {"input": noise(side), "output": network(noise(side))}
         if not name.startswith("refused"):
             save_file(expected, folder / f"{name}.expected.safetensors")
-            state = {key: tensor.squeeze().contiguous() if tensor.shape[0] == 1 else tensor for key, tensor in network.state_dict().items()}
+            state = {key: tensor.flatten() if tensor.shape[0] == 1 else tensor for key, tensor in network.state_dict().items()}
             save_file(state, folder / f"{name}.safetensors")
         exports = [("old", opset) for opset in old] + [("new", opset) for opset in new if HAS_BOTH]
         for kind, opset in exports:
@@ -186,7 +188,7 @@ def main():
                         without_remarks(path)
                 except RuntimeError as error:
                     # PyTorch before 2.0 has no 16-bit convolutions on a processor, which its older exporter runs.
-                    if HAS_BOTH or dtype == torch.float:
+                    if IS_RECENT or dtype == torch.float:
                         raise
                     network.float()
                     print(f"{path.name}: not exported, {str(error).splitlines()[0]}")
