@@ -108,6 +108,27 @@ test("a PyTorch checkpoint with two generators becomes two models, and each can 
   );
 });
 
+test("an ONNX graph is read with the file of its weights, which is asked for by name", async (t) => {
+  const [graph, data] = ["affine.new18.f32.onnx", "affine.new18.f32.onnx.data"].map((name) =>
+    file(name, readFileSync(join(root, "tests/fixtures/weights/onnx", name))),
+  );
+  await withTiny(
+    t,
+    async (page) => {
+      await hears(page, "Failed");
+      await page.getByText("lie in another file, affine.new18.f32.onnx.data").first().waitFor();
+      await choose(page, data);
+      await page.getByText("give it together with its .onnx file").first().waitFor();
+      await drop(page, "#stage", graph, data);
+      const { info } = await hears(page, "ModelLoaded");
+      assert.equal(info.architecture, "resnet_1blocks");
+      await choose(page, jpeg);
+      await done(page);
+    },
+    { model: graph },
+  );
+});
+
 test("drop and paste bring a picture in", (t) =>
   withTiny(t, async (page) => {
     await drop(page, "#stage", jpeg);
