@@ -14,7 +14,7 @@ use crate::weights::{Format, Storage};
 /// Example: cyclegan convert latest_net_G_A.pth horse-to-zebra.onnx --f16
 #[derive(clap::Args)]
 pub struct Arguments {
-    /// The weight file to read, .safetensors or PyTorch; FILE:NAME for one network of several.
+    /// The weight file to read, .safetensors, PyTorch or .onnx; FILE:NAME for one network of several.
     input: ModelFile,
     /// The file to write.
     output: PathBuf,

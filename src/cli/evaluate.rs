@@ -41,7 +41,7 @@ const ROWS_OF_A_GROUP: usize = 10;
 /// --grid grid.png
 #[derive(clap::Args)]
 pub struct Arguments {
-    /// The generator's weight file, .safetensors or PyTorch's .pth; FILE:NAME for one network of several.
+    /// The generator's weight file, .safetensors, PyTorch's .pth or .onnx; FILE:NAME for one network of several.
     #[arg(long, short)]
     model: ModelFile,
     /// The generator of the other direction, for the way there and back.
@@ -165,8 +165,7 @@ fn translate(arguments: &Arguments, sample: &mut Sample, serve: Serve) -> Result
     let mut loads = Vec::new();
     for (name, file) in [(MODEL, Some(&arguments.model)), (BACK, arguments.back.as_ref())] {
         let Some(file) = file else { continue };
-        let load = Command::LoadModel { model: name.into(), file: file.to_string(), part: file.part.clone() };
-        loads.push(Envelope::with(load, vec![file.bytes()?]));
+        loads.push(file.load(name)?);
     }
     let Sample { inputs, real, .. } = &*sample;
     let (there, back) = (inputs.len() + real.len(), if arguments.back.is_some() { inputs.len() } else { 0 });

@@ -7,7 +7,7 @@ use super::{ExitStatus, ModelFile};
 /// Prints what a weight file is: architecture, parameters, domains, training.
 #[derive(clap::Args)]
 pub struct Arguments {
-    /// A weight file, .safetensors or PyTorch's .pth; FILE:NAME for one network of several.
+    /// A weight file, .safetensors, PyTorch's .pth or .onnx; FILE:NAME for one network of several.
     file: ModelFile,
     /// Print JSON for machines.
     #[arg(long)]

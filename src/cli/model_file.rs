@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 
+use crate::protocol::{Command, Envelope};
 use crate::weights::WeightFile;
 
 /// A weight file, and which of its networks where it holds several.
@@ -38,12 +39,15 @@ impl fmt::Display for ModelFile {
 }
 
 impl ModelFile {
-    /// The file's bytes.
+    /// The command that loads it under the name `model`.
     ///
     /// # Errors
-    /// When it cannot be read.
-    pub fn bytes(&self) -> Result<Vec<u8>> {
-        std::fs::read(&self.path).with_context(|| format!("cannot read {self}"))
+    /// When it cannot be read, or a file that its weights lie in is not beside it.
+    pub fn load(&self, model: &str) -> Result<Envelope<Command>> {
+        let bytes = std::fs::read(&self.path).with_context(|| format!("cannot read {self}"))?;
+        let (data, files): (_, Vec<_>) = WeightFile::data_beside(&self.path, &bytes)?.into_iter().unzip();
+        let load = Command::LoadModel { model: model.into(), file: self.to_string(), part: self.part.clone(), data };
+        Ok(Envelope::with(load, std::iter::once(bytes).chain(files).collect()))
     }
 
     /// The network in it under its official names.

@@ -29,7 +29,7 @@ const MOST_NAMES: usize = 8;
 /// Example: cyclegan translate --model horse-to-zebra.safetensors photos/ --out zebras/
 #[derive(clap::Args)]
 pub struct Arguments {
-    /// The generator's weight file, .safetensors or PyTorch's .pth; FILE:NAME for one network of several.
+    /// The generator's weight file, .safetensors, PyTorch's .pth or .onnx; FILE:NAME for one network of several.
     #[arg(long, short)]
     model: ModelFile,
     /// Images, videos, folders of images, or globs such as 'photos/*.jpg'.
@@ -230,8 +230,7 @@ fn files_of(count: usize) -> String {
 /// # Errors
 /// When nothing can be translated at all: no model, no images, nowhere to write.
 pub fn run(arguments: &Arguments, serve: Serve) -> Result<ExitStatus> {
-    let (model_file, part) = (arguments.model.to_string(), arguments.model.part.clone());
-    let weights = arguments.model.bytes()?;
+    let load = arguments.model.load(MODEL)?;
     let inputs = Inputs::read(&arguments.inputs, &arguments.out)?;
     let targets = inputs.targets(&arguments.out, arguments.overwrite)?;
     let Inputs { files, others, .. } = inputs;
@@ -247,7 +246,6 @@ pub fn run(arguments: &Arguments, serve: Serve) -> Result<ExitStatus> {
     );
     let (failures, current) = (Cell::new(0), RefCell::default());
     let run = Run { arguments, files: &files, targets: &targets, bar, failures, current };
-    let load = Envelope::with(Command::LoadModel { model: MODEL.into(), file: model_file, part }, vec![weights]);
     let mut begun = 0;
     // Asked for when the command before is done.
     let translations = std::iter::from_fn(|| {

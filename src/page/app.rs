@@ -256,17 +256,22 @@ pub fn use_sample(address: String) {
 fn take_files(files: Vec<File>, pile: Option<usize>) {
     let (weights, files): (Vec<File>, Vec<File>) =
         files.into_iter().partition(|file| WEIGHT_FILES.iter().any(|ending| intake::has_ending(file, ending)));
+    // The weights of an ONNX graph may lie in files of any name beside it.
+    let is_graph = weights.first().is_some_and(|file| intake::has_ending(file, ".onnx"));
+    let (data, files): (Vec<File>, Vec<File>) =
+        files.into_iter().partition(|file| intake::has_ending(file, ".data") || is_graph && intake::is_unknown(file));
     if let Some(weights) = weights.into_iter().next() {
         spawn_local(async move {
-            let file = weights.name();
-            match intake::bytes(&weights).await {
-                Ok(bytes) if read(|state| state.place) == Place::Train => {
-                    send(Message::Train(Train::Import { file, bytes }));
+            match read_with(&weights, data).await {
+                Ok((bytes, _)) if read(|state| state.place) == Place::Train => {
+                    send(Message::Train(Train::Import { file: weights.name(), bytes }));
                 }
-                Ok(bytes) => send(Message::WeightFile { file, bytes }),
+                Ok((bytes, data)) => send(Message::WeightFile { file: weights.name(), bytes, data }),
                 Err(problem) => tell(problem, true),
             }
         });
+    } else if let Some(data) = data.first() {
+        tell([&data.name(), " holds weights of an ONNX graph: give it together with its .onnx file."].concat(), true);
     }
     let (settings, files): (Vec<File>, Vec<File>) =
         files.into_iter().partition(|file| intake::has_ending(file, ".toml"));
@@ -292,6 +297,16 @@ fn take_files(files: Vec<File>, pile: Option<usize>) {
         },
         (Place::Translate, _) => take_pictures(files),
     }
+}
+
+/// The bytes of a weight file and of the files given with it.
+async fn read_with(weights: &File, others: Vec<File>) -> Result<(Vec<u8>, Vec<(String, Vec<u8>)>), String> {
+    let bytes = intake::bytes(weights).await?;
+    let mut data = Vec::with_capacity(others.len());
+    for file in others {
+        data.push((file.name(), intake::bytes(&file).await?));
+    }
+    Ok((bytes, data))
 }
 
 /// Reads a file for the Train place.
@@ -329,9 +344,9 @@ fn take_pictures(files: Vec<File>) {
     let others: Vec<String> = others.iter().map(File::name).collect();
     if !others.is_empty() {
         let kind = if others.len() == 1 {
-            " is neither a picture nor a weight file (.safetensors, .pth)."
+            " is neither a picture nor a weight file (.safetensors, .pth, .onnx)."
         } else {
-            " are neither pictures nor weight files (.safetensors, .pth)."
+            " are neither pictures nor weight files (.safetensors, .pth, .onnx)."
         };
         tell([&others.join(", "), kind].concat(), true);
     }

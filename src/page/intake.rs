@@ -29,6 +29,11 @@ pub fn is_video(file: &File) -> bool {
     file.type_().starts_with("video/")
 }
 
+/// Whether a file is none of the kinds that the page has a use for by itself.
+pub fn is_unknown(file: &File) -> bool {
+    !is_picture(file) && !is_video(file) && ![".toml", ".zip"].iter().any(|ending| has_ending(file, ending))
+}
+
 /// Whether the file's name ends like that (in lower case, with its dot).
 pub fn has_ending(file: &File, ending: &str) -> bool {
     file.name().to_lowercase().ends_with(ending)

@@ -48,8 +48,9 @@ pub fn parse_list(json: &str) -> Result<Vec<Listed>, String> {
 pub enum Origin {
     /// Fetched from `Listed::file`.
     Listed,
-    /// A file that the visitor dropped on the page; kept for when the worker has to be restarted.
-    Own(Rc<Vec<u8>>),
+    /// A file that the visitor dropped on the page, and those that an ONNX graph's weights lie in, by name; kept for
+    /// when the worker has to be restarted.
+    Own(Rc<Vec<u8>>, Rc<Vec<(String, Vec<u8>)>>),
     /// In the worker's hands already: a generator in training.
     Trained,
 }
@@ -90,7 +91,7 @@ pub struct Model {
 }
 
 /// Endings of the names of weight files.
-pub const WEIGHT_FILES: [&str; 3] = [".safetensors", ".pth", ".pt"];
+pub const WEIGHT_FILES: [&str; 4] = [".safetensors", ".pth", ".pt", ".onnx"];
 
 impl Model {
     /// A model of the list.
@@ -98,8 +99,8 @@ impl Model {
         Self { listed, origin: Origin::Listed, status: Status::Absent, part: None, info: None }
     }
 
-    /// A weight file of the visitor's, or one network in it; `number` tells several apart.
-    pub fn own(number: u32, file: String, part: Option<String>, bytes: Rc<Vec<u8>>) -> Self {
+    /// A weight file of the visitor's ([`Origin::Own`]), or one network in it; `number` tells several apart.
+    pub fn own(number: u32, file: String, part: Option<String>, origin: Origin) -> Self {
         let stem = WEIGHT_FILES.iter().find_map(|ending| file.strip_suffix(ending)).unwrap_or(&file);
         let title = part.as_ref().map_or(stem.to_owned(), |part| [stem, ": ", part].concat());
         let listed = Listed {
@@ -109,7 +110,7 @@ impl Model {
             file,
             ..Listed::default()
         };
-        Self { listed, origin: Origin::Own(bytes), status: Status::Absent, part, info: None }
+        Self { listed, origin, status: Status::Absent, part, info: None }
     }
 
     /// A generator of the current training, between domains `a` and `b`.

@@ -48,7 +48,7 @@ pub enum Command {
         /// The backend asked for.
         backend: Option<BackendName>,
     },
-    /// Load a generator. Buffers: the weight file. Answered by [`Event::ModelLoaded`], [`Event::Several`] or
+    /// Load a generator. Buffers: the weight file, then those of `data`. Answered by [`Event::ModelLoaded`], [`Event::Several`] or
     /// [`Event::Failed`].
     LoadModel {
         /// The page's name for it; later commands use it.
@@ -57,6 +57,9 @@ pub enum Command {
         file: String,
         /// Which network, for a file that holds several: `netG_A`.
         part: Option<String>,
+        /// Names of the files in which an ONNX graph's weights lie.
+        #[serde(default)]
+        data: Vec<String>,
     },
     /// Translate one image. Buffers: the file's bytes or the pixels. Answered by any number of
     /// [`Event::Progress`] and then one of `Translated`, `TooLarge`, `Cancelled`, `Failed`.

@@ -102,7 +102,7 @@ pub enum WeightFormat {
     Safetensors,
     /// `torch.save(state_dict)`, the zip archive of PyTorch 1.6 and later.
     Pytorch,
-    /// A graph for other runtimes (<https://onnx.ai>); it is written but not read.
+    /// A graph for other runtimes (<https://onnx.ai>).
     Onnx,
 }
 

@@ -152,9 +152,10 @@ where
         match message {
             // The host has chosen the device before the session began.
             Command::Start { .. } => {}
-            Command::LoadModel { model, file, part } => {
+            Command::LoadModel { model, file, part, data } => {
                 let bytes = buffers.next().unwrap_or_default();
-                match Model::load(&bytes, part.as_deref(), &self.place.device) {
+                let data: Vec<_> = data.into_iter().zip(buffers).collect();
+                match Model::load(&bytes, &data, part.as_deref(), &self.place.device) {
                     Ok((loaded, info)) => {
                         self.models.insert(model.clone(), loaded);
                         self.host.emit(Event::ModelLoaded { model, info }.into());

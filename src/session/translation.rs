@@ -34,9 +34,15 @@ pub struct Origin {
 }
 
 impl<B: Kernels> Model<B> {
-    /// The generator in a weight file's bytes (that of the name `part`, if given), and what it is.
-    pub fn load(bytes: &[u8], part: Option<&str>, device: &B::Device) -> Result<(Self, ModelInfo), WeightError> {
-        let file = WeightFile::read(bytes)?.network(part)?;
+    /// The generator in a weight file's bytes (that of the name `part`, if given), and what it is; `data` are the files
+    /// that [`WeightFile::data_files`] asks for.
+    pub fn load(
+        bytes: &[u8],
+        data: &[(String, Vec<u8>)],
+        part: Option<&str>,
+        device: &B::Device,
+    ) -> Result<(Self, ModelInfo), WeightError> {
+        let file = WeightFile::read_with(bytes, data)?.network(part)?;
         let info = file.info();
         let architecture = file.generator()?;
         let Some((ngf, _)) = architecture.generator_size() else {

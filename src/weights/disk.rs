@@ -8,19 +8,40 @@ use super::{Format, MAX_FILE_BYTES, Storage, WeightError, WeightFile};
 use crate::platform::files;
 
 impl WeightFile {
-    /// Reads the file at `path`: see [`WeightFile::read`].
+    /// Reads the file at `path`, and those beside it that an ONNX graph's weights lie in: see [`WeightFile::read`].
     ///
     /// # Errors
     /// Those of [`WeightFile::read`] and of the file system, with the path.
     pub fn read_from(path: &Path) -> Result<Self, WeightError> {
-        // One byte too many is enough to see that it is too large; a pipe or a device has no length to ask for.
-        let bytes = File::open(path).and_then(|file| {
-            let mut bytes = Vec::new();
-            file.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes)?;
-            Ok(bytes)
-        });
-        let bytes = bytes.map_err(|reason| WeightError::Io { path: path.to_owned(), action: "read", reason })?;
-        Self::read(&bytes).map_err(|reason| in_file(path, reason))
+        let bytes = read(path, MAX_FILE_BYTES)?;
+        let data = Self::data_beside(path, &bytes)?;
+        Self::read_with(&bytes, &data).map_err(|reason| in_file(path, reason))
+    }
+
+    /// What [`WeightFile::data_files`] asks for, out of the folder of the file at `path`.
+    ///
+    /// # Errors
+    /// [`WeightError::MissingData`] with all that are not there, else those of [`WeightFile::data_files`] and of the file
+    /// system, with the path.
+    pub fn data_beside(path: &Path, bytes: &[u8]) -> Result<Vec<(String, Vec<u8>)>, WeightError> {
+        let names = Self::data_files(bytes).map_err(|reason| in_file(path, reason))?;
+        let folder = path.parent().unwrap_or(Path::new(""));
+        // Anything else than a plain file could keep a reader waiting.
+        let missing: Vec<String> = names.iter().filter(|name| !folder.join(name).is_file()).cloned().collect();
+        if !missing.is_empty() {
+            return Err(in_file(path, WeightError::MissingData { files: missing }));
+        }
+        let mut left = MAX_FILE_BYTES;
+        let mut data = Vec::with_capacity(names.len());
+        for name in names {
+            let file = folder.join(&name);
+            let bytes = read(&file, left)?;
+            left = left
+                .checked_sub(bytes.len() as u64)
+                .ok_or_else(|| in_file(&file, WeightError::FileTooLarge { found: bytes.len() as u64 }))?;
+            data.push((name, bytes));
+        }
+        Ok(data)
     }
 
     /// Writes the file at `path`, in the format of its ending (safetensors for an unknown one), replacing what was there. The new file is written beside it,
@@ -37,6 +58,17 @@ impl WeightFile {
             reason,
         })
     }
+}
+
+/// The first bytes of a file, one more than `most` if there are more.
+fn read(path: &Path, most: u64) -> Result<Vec<u8>, WeightError> {
+    // One byte too many is enough to see that it is too large; a pipe or a device has no length to ask for.
+    let bytes = File::open(path).and_then(|file| {
+        let mut bytes = Vec::new();
+        file.take(most + 1).read_to_end(&mut bytes)?;
+        Ok(bytes)
+    });
+    bytes.map_err(|reason| WeightError::Io { path: path.to_owned(), action: "read", reason })
 }
 
 fn in_file(path: &Path, reason: WeightError) -> WeightError {

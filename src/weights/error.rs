@@ -8,7 +8,7 @@ use super::safetensors::{MAX_FILE_BYTES, MAX_HEADER_BYTES};
 #[derive(Debug, thiserror::Error)]
 pub enum WeightError {
     /// The file holds something else; `looks_like` says what, as far as its first bytes tell.
-    #[error("This is not a weight file (.safetensors or PyTorch's .pth): it looks like {looks_like}.")]
+    #[error("This is not a weight file (.safetensors, PyTorch's .pth or .onnx): it looks like {looks_like}.")]
     NotWeights {
         /// `a PNG picture`, `an empty file`, …
         looks_like: &'static str,
@@ -133,6 +133,41 @@ pub enum WeightError {
         shape: Vec<u64>,
         /// Values that there are.
         available: u64,
+    },
+    /// A graph that computes something else than a generator.
+    #[error("This ONNX graph is none of this program's generators. The first node that does not fit is {node}: {why}.")]
+    Graph {
+        /// Its name and operator.
+        node: String,
+        /// A half sentence.
+        why: &'static str,
+    },
+    /// A graph that is not of one picture.
+    #[error(
+        "This ONNX graph is none of this program's generators: it is given {inputs} values instead of one picture."
+    )]
+    GraphEnds {
+        /// Number of its inputs.
+        inputs: usize,
+    },
+    /// A graph whose values lie in files that were not given.
+    #[error(
+        "The weights of this ONNX graph lie in another file, {}, which is not here. Put it beside the .onnx file; in a \
+         browser, give both together.",
+        files.join(", ")
+    )]
+    MissingData {
+        /// The files' names.
+        files: Vec<String>,
+    },
+    /// A graph that wants to read a file from elsewhere.
+    #[error(
+        "This ONNX graph asks for the file `{path}`, which is not in its own folder: it was not opened. Weights are \
+         read from beside the graph only."
+    )]
+    OutsideFolder {
+        /// As the graph says it.
+        path: String,
     },
     /// Several networks, and nobody said which.
     #[error(

@@ -1,6 +1,6 @@
 //! Weight files: one network whose tensor names and shapes are exactly those of the official PyTorch
 //! `state_dict`, so that `load_state_dict(strict=True)` takes it. Written as `.safetensors`, as PyTorch's
-//! own `.pth` or as an ONNX graph; read from the first two, with the tensors of other people's files
+//! own `.pth` or as an ONNX graph, and read from all three, with the tensors of other people's files
 //! brought under their official names by [`WeightFile::network`].
 //!
 //! Everything is checked before anything is replaced: a [`WeightFile`] holds finite numbers, and
@@ -59,23 +59,43 @@ pub struct WeightFile {
 }
 
 impl WeightFile {
-    /// Reads the bytes of a `.safetensors` or PyTorch file, told apart by how they begin, with values
-    /// of 16 or 32 bits (PyTorch's also of 64, rounded). Names are left as they are: see [`Self::network`].
+    /// Reads the bytes of a `.safetensors`, PyTorch or ONNX file, told apart by how they begin, with values
+    /// of 16 or 32 bits (the last two's also of 64, rounded). Names are left as they are: see [`Self::network`]; those
+    /// of an ONNX graph, which say little, are the official ones at once.
     ///
     /// # Errors
     /// Names what is wrong; safe on bytes of any origin. Nothing in a pickle is executed, every size is
     /// checked before memory is taken for it, and every value is finite.
     pub fn read(bytes: &[u8]) -> Result<Self, WeightError> {
+        Self::read_with(bytes, &[])
+    }
+
+    /// As [`Self::read`], with the files that [`Self::data_files`] names.
+    ///
+    /// # Errors
+    /// As [`Self::read`]; [`WeightError::MissingData`] for a file that is not among them.
+    pub fn read_with(bytes: &[u8], data: &[(String, Vec<u8>)]) -> Result<Self, WeightError> {
         if bytes.len() as u64 > MAX_FILE_BYTES {
             return Err(WeightError::FileTooLarge { found: bytes.len() as u64 });
         }
         if pytorch::is_pytorch(bytes) {
             return pytorch::read(bytes);
         }
+        if onnx::is_onnx(bytes) {
+            return onnx::read(bytes, data);
+        }
         let mut file = safetensors::read(bytes)?;
         // Other programs order their files by name: model.10 before model.2, bias before weight.
         file.tensors.sort_by(|left, right| official_order(&left.name, &right.name));
         Ok(file)
+    }
+
+    /// The files in which an ONNX graph's weights lie beside its own, as paths below its folder; none for other formats.
+    ///
+    /// # Errors
+    /// When it is damaged, or a path leaves the folder.
+    pub fn data_files(bytes: &[u8]) -> Result<Vec<String>, WeightError> {
+        if onnx::is_onnx(bytes) { onnx::data_files(bytes) } else { Ok(Vec::new()) }
     }
 
     /// The bytes of a `.safetensors` file. The same contents always give the same bytes.

@@ -258,10 +258,6 @@ fn looks_like(bytes: &[u8]) -> Option<&'static str> {
     if bytes.is_empty() {
         return Some("an empty file");
     }
-    // Its fields 1 and 2: a small version number, the program that wrote it.
-    if matches!(bytes, [0x08, 1..=0x1f, 0x12, ..]) {
-        return Some("an ONNX graph, which can be written here but not read");
-    }
     let known = BEGINNINGS.into_iter().find(|(beginning, _)| bytes.starts_with(beginning));
     let beginning = &bytes[..bytes.len().min(64)];
     let is_text = beginning.iter().all(|byte| byte.is_ascii_graphic() || byte.is_ascii_whitespace());

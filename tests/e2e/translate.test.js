@@ -100,11 +100,32 @@ test("a PyTorch checkpoint with two generators becomes two models, and each can 
         writeFileSync(join(folder, name), bytes);
       }
       const info = (name) => JSON.parse(execFileSync(cyclegan, ["info", "--json", join(folder, name)]));
-      for (const ending of [".safetensors", ".pth"]) {
+      for (const ending of [".safetensors", ".pth", ".onnx"]) {
         assert.equal(info(`checkpoint-netg_a${ending}`).architecture, "resnet_2blocks");
       }
     },
     { model: file("checkpoint.pth", checkpoint) },
+  );
+});
+
+test("an ONNX graph is read with the file of its weights, which is asked for by name", async (t) => {
+  const [graph, data] = ["affine.new18.f32.onnx", "affine.new18.f32.onnx.data"].map((name) =>
+    file(name, readFileSync(join(root, "tests/fixtures/weights/onnx", name))),
+  );
+  await withTiny(
+    t,
+    async (page) => {
+      await hears(page, "Failed");
+      await page.getByText("lie in another file, affine.new18.f32.onnx.data").first().waitFor();
+      await choose(page, data);
+      await page.getByText("give it together with its .onnx file").first().waitFor();
+      await drop(page, "#stage", graph, data);
+      const { info } = await hears(page, "ModelLoaded");
+      assert.equal(info.architecture, "resnet_1blocks");
+      await choose(page, jpeg);
+      await done(page);
+    },
+    { model: graph },
   );
 });
 

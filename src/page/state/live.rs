@@ -59,7 +59,7 @@ impl State {
             Some((_, Status::Failed(reason))) => self.stage = Stage::Failed(reason.clone()),
             Some(_) => {}
             None if self.models_listed => {
-                let text = "There is no model to translate with. Drop a weight file (.safetensors or .pth).";
+                let text = "There is no model to translate with. Drop a weight file (.safetensors, .pth or .onnx).";
                 self.stage = Stage::Failed(text.into());
             }
             None => {}

@@ -32,6 +32,8 @@ pub enum Message {
         file: String,
         /// Its bytes.
         bytes: Vec<u8>,
+        /// Files given with it that an ONNX graph's weights may lie in.
+        data: Vec<(String, Vec<u8>)>,
     },
     /// A loaded model is to be saved.
     SaveModel {

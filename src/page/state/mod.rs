@@ -160,7 +160,7 @@ impl State {
                 self.enqueue(files.collect(), &mut effects);
             }
             Message::FileRead { key, result } => self.file_read(key, result, &mut effects),
-            Message::WeightFile { file, bytes } => self.take_weight_file(file, bytes, &mut effects),
+            Message::WeightFile { file, bytes, data } => self.take_weight_file(file, bytes, data, &mut effects),
             Message::SaveModel { model, format } => {
                 effects.push(Effect::Send(Command::SaveModel { model, format }.into()));
             }

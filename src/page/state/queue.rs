@@ -39,7 +39,7 @@ impl State {
         let Some(model) = self.chosen.clone() else {
             if self.models_listed && !self.queue.is_empty() {
                 (self.queue, self.batch) = Default::default();
-                let text = "There is no model to translate with. Drop a weight file (.safetensors or .pth).";
+                let text = "There is no model to translate with. Drop a weight file (.safetensors, .pth or .onnx).";
                 self.stage = Stage::Failed(text.into());
             }
             return;

@@ -87,7 +87,7 @@ fn a_picture_goes_through_download_load_and_translation() {
     );
 
     let effects = state.update(Message::Downloaded { model: "ab".into(), result: Ok(vec![7]) });
-    let load = Command::LoadModel { model: "ab".into(), file: "ab.safetensors".into(), part: None };
+    let load = Command::LoadModel { model: "ab".into(), file: "ab.safetensors".into(), part: None, data: Vec::new() };
     assert_eq!(effects, [Effect::Send(Envelope::with(load, vec![vec![7]]))]);
 
     let effects = state.update(event(Event::ModelLoaded { model: "ab".into(), info: ModelInfo::default() }));
@@ -272,7 +272,8 @@ fn a_worker_that_never_gets_ready_is_given_up() {
 #[test]
 fn a_broken_weight_file_leaves_no_card_behind() {
     let mut state = opened();
-    let effects = state.update(Message::WeightFile { file: "mine.safetensors".into(), bytes: vec![1] });
+    let effects =
+        state.update(Message::WeightFile { file: "mine.safetensors".into(), bytes: vec![1], data: Vec::new() });
     assert!(matches!(commands(&effects)[..], [Command::LoadModel { .. }]));
     let id = state.chosen.clone().expect("it is chosen at once");
     let failed = Event::Failed { job: None, model: Some(id.clone()), message: "mine.safetensors is cut.".into() };
@@ -282,9 +283,25 @@ fn a_broken_weight_file_leaves_no_card_behind() {
 }
 
 #[test]
+fn the_files_of_a_graphs_weights_go_to_the_worker_with_it() {
+    let mut state = opened();
+    let data = vec![("mine.onnx.data".to_owned(), vec![2, 3])];
+    let effects = state.update(Message::WeightFile { file: "mine.onnx".into(), bytes: vec![1], data });
+    let id = state.chosen.clone().expect("it is chosen at once");
+    let load = Command::LoadModel {
+        model: id.clone(),
+        file: "mine.onnx".into(),
+        part: None,
+        data: vec!["mine.onnx.data".into()],
+    };
+    assert!(effects.contains(&Effect::Send(Envelope::with(load, vec![vec![1], vec![2, 3]]))), "{effects:?}");
+    assert_eq!(state.model(&id).map(|model| model.listed.title.as_str()), Some("mine"));
+}
+
+#[test]
 fn a_file_of_several_generators_becomes_as_many_cards() {
     let mut state = opened();
-    state.update(Message::WeightFile { file: "both.pth".into(), bytes: vec![1] });
+    state.update(Message::WeightFile { file: "both.pth".into(), bytes: vec![1], data: Vec::new() });
     let id = state.chosen.clone().expect("it is chosen at once");
     let parts = vec!["netG_A".to_owned(), "netG_B".to_owned()];
     let effects = state.update(event(Event::Several { model: id.clone(), parts, message: String::new() }));
@@ -302,7 +319,7 @@ fn a_file_of_several_generators_becomes_as_many_cards() {
 #[test]
 fn a_loaded_model_is_saved_under_its_name() {
     let mut state = opened();
-    state.update(Message::WeightFile { file: "mine.pth".into(), bytes: vec![1] });
+    state.update(Message::WeightFile { file: "mine.pth".into(), bytes: vec![1], data: Vec::new() });
     let id = state.chosen.clone().expect("it is chosen at once");
     state.update(event(Event::ModelLoaded { model: id.clone(), info: ModelInfo::default() }));
     let format = WeightFormat::Onnx;
@@ -315,7 +332,7 @@ fn a_loaded_model_is_saved_under_its_name() {
 #[test]
 fn a_weight_file_survives_a_restart_of_the_worker() {
     let mut state = opened();
-    state.update(Message::WeightFile { file: "mine.safetensors".into(), bytes: vec![5] });
+    state.update(Message::WeightFile { file: "mine.safetensors".into(), bytes: vec![5], data: Vec::new() });
     let id = state.chosen.clone().expect("it is chosen at once");
     let info = ModelInfo { domain_from: "horse".into(), domain_to: "zebra".into(), ..ModelInfo::default() };
     state.update(event(Event::ModelLoaded { model: id.clone(), info }));

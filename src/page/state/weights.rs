@@ -43,9 +43,15 @@ impl State {
         }
     }
 
-    pub(super) fn take_weight_file(&mut self, file: String, bytes: Vec<u8>, effects: &mut Vec<Effect>) {
+    pub(super) fn take_weight_file(
+        &mut self,
+        file: String,
+        bytes: Vec<u8>,
+        data: Vec<(String, Vec<u8>)>,
+        effects: &mut Vec<Effect>,
+    ) {
         self.last_number += 1;
-        let model = Model::own(self.last_number, file, None, Rc::new(bytes));
+        let model = Model::own(self.last_number, file, None, Origin::Own(Rc::new(bytes), Rc::new(data)));
         let id = model.id().to_owned();
         self.place = Place::Translate;
         self.models.push(model);
@@ -62,9 +68,11 @@ impl State {
                 model.status = Status::Downloading { received: 0, total: None };
                 effects.push(Effect::Download { model: id.into(), file });
             }
-            Origin::Own(bytes) => {
-                let command = Command::LoadModel { model: id.into(), file, part: model.part.clone() };
-                effects.push(Effect::Send(Envelope::with(command, vec![bytes.to_vec()])));
+            Origin::Own(bytes, files) => {
+                let data = files.iter().map(|(name, _)| name.clone()).collect();
+                let command = Command::LoadModel { model: id.into(), file, part: model.part.clone(), data };
+                let buffers = std::iter::once(bytes.to_vec()).chain(files.iter().map(|(_, bytes)| bytes.clone()));
+                effects.push(Effect::Send(Envelope::with(command, buffers.collect())));
                 model.status = Status::Loading;
             }
             Origin::Trained => {}
@@ -75,7 +83,8 @@ impl State {
         let Some(model) = self.model_mut(id) else { return };
         match result {
             Ok(bytes) => {
-                let command = Command::LoadModel { model: id.into(), file: file_name(&model.listed.file), part: None };
+                let file = file_name(&model.listed.file);
+                let command = Command::LoadModel { model: id.into(), file, part: None, data: Vec::new() };
                 model.status = Status::Loading;
                 effects.push(Effect::Send(Envelope::with(command, vec![bytes])));
             }
@@ -86,7 +95,7 @@ impl State {
     pub(super) fn model_loaded(&mut self, id: &str, info: ModelInfo) {
         let Some(model) = self.model_mut(id) else { return };
         model.status = Status::Loaded;
-        if matches!(model.origin, Origin::Own(_)) && !info.domain_from.is_empty() && !info.domain_to.is_empty() {
+        if matches!(model.origin, Origin::Own(..)) && !info.domain_from.is_empty() && !info.domain_to.is_empty() {
             model.listed.title = [&info.domain_from, " → ", &info.domain_to].concat();
             model.listed.sentence = ["Your file ", &model.listed.file, "."].concat();
             model.listed.licence = info.licence.clone();
@@ -97,7 +106,7 @@ impl State {
     pub(super) fn model_failed(&mut self, id: &str, reason: String) {
         let Some(model) = self.model_mut(id) else { return };
         model.status = Status::Failed(reason.clone());
-        let is_own = matches!(model.origin, Origin::Own(_));
+        let is_own = matches!(model.origin, Origin::Own(..));
         if is_own {
             self.models.retain(|model| model.id() != id);
             if self.chosen.as_deref() == Some(id) {
@@ -115,11 +124,11 @@ impl State {
     /// A weight file of the visitor's with several generators becomes as many cards: its own for the first.
     pub(super) fn split(&mut self, id: &str, parts: Vec<String>, effects: &mut Vec<Effect>) {
         let Some(index) = self.models.iter().position(|model| model.id() == id) else { return };
-        let Origin::Own(bytes) = self.models[index].origin.clone() else { return };
+        let origin @ Origin::Own(..) = self.models[index].origin.clone() else { return };
         let file = self.models[index].listed.file.clone();
         for (place, part) in parts.into_iter().enumerate() {
             self.last_number += 1;
-            let mut model = Model::own(self.last_number, file.clone(), Some(part), bytes.clone());
+            let mut model = Model::own(self.last_number, file.clone(), Some(part), origin.clone());
             if place == 0 {
                 model.listed.id = id.to_owned();
                 self.models[index] = model;

@@ -5,9 +5,12 @@ pub use crate::protobuf::Message;
 
 /// Types of values.
 pub mod data_type {
-    pub const FLOAT: i64 = 1;
-    pub const INT64: i64 = 7;
-    pub const FLOAT16: i64 = 10;
+    pub const FLOAT: u64 = 1;
+    pub const INT32: u64 = 6;
+    pub const INT64: u64 = 7;
+    pub const FLOAT16: u64 = 10;
+    pub const DOUBLE: u64 = 11;
+    pub const BFLOAT16: u64 = 16;
 }
 
 /// A `ModelProto` for the default operators of version `opset`.
@@ -62,8 +65,12 @@ pub fn ints(name: &str, values: &[i64]) -> Message {
 }
 
 /// A `TensorProto`; `values` are little-endian.
-pub fn tensor(name: &str, dims: &[usize], data_type: i64, values: &[u8]) -> Message {
-    Message::default().ints(1, dims.iter().map(|side| *side as i64)).int(2, data_type).text(8, name).bytes(9, values)
+pub fn tensor(name: &str, dims: &[usize], data_type: u64, values: &[u8]) -> Message {
+    Message::default()
+        .ints(1, dims.iter().map(|side| *side as i64))
+        .int(2, data_type as i64)
+        .text(8, name)
+        .bytes(9, values)
 }
 
 /// A side of a shape.
@@ -83,6 +90,6 @@ pub fn value(name: &str, sides: &[Side], doc: &str) -> Message {
         };
         shape.message(1, side)
     });
-    let tensor = Message::default().int(1, data_type::FLOAT).message(2, shape);
+    let tensor = Message::default().int(1, data_type::FLOAT as i64).message(2, shape);
     Message::default().text(1, name).message(2, Message::default().message(1, tensor)).text(3, doc)
 }
