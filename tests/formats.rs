@@ -8,8 +8,8 @@ use std::process::Command;
 
 use burn::backend::Flex;
 use burn::tensor::{Tensor, TensorData};
-use cyclegan::config::{Norm, Upsample};
-use cyclegan::model::architecture::ResnetStyle;
+use cyclegan::config::Norm;
+use cyclegan::model::architecture::{Doubling, Downsample, ResnetStyle};
 use cyclegan::model::{Architecture, Generator};
 use cyclegan::weights::networks::load_generator;
 use cyclegan::weights::{Format, NamedTensor, Storage, WeightError, WeightFile, metadata};
@@ -287,7 +287,7 @@ fn other_kinds() -> Vec<(&'static str, Architecture)> {
     let unet =
         |halvings, norm, affine| Architecture::Unet { in_channels: 3, out_channels: 3, ngf: 2, halvings, norm, affine };
     let separable = ResnetStyle { separable: true, ..paper };
-    let resize = ResnetStyle { upsample: Upsample::Resize, ..paper };
+    let resize = ResnetStyle { upsample: Doubling::Resize, ..paper };
     vec![
         ("separable", resnet(false, separable)),
         ("separable_affine", resnet(true, separable)),
