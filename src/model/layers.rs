@@ -64,8 +64,8 @@ impl<B: Backend> Conv<B> {
             Doubling::Bilinear => (Geometry::reflect(3), Kind::Spread),
             Doubling::Blurred => (Geometry::zero(3, 1, 1), Kind::Spread),
         };
-        let filter =
-            (upsample == Doubling::Blurred).then(|| Param::from_tensor(binomial(inputs, [1.0, 3.0, 3.0, 1.0], 4.0, device)));
+        let filter = (upsample == Doubling::Blurred)
+            .then(|| Param::from_tensor(binomial(inputs, [1.0, 3.0, 3.0, 1.0], 4.0, device)));
         Self { filter, ..Self::zeros([outputs, inputs], outputs, geometry, kind, device) }
     }
 
@@ -196,12 +196,7 @@ fn repeated<B: Backend>(planes: Tensor<B, 4>) -> Tensor<B, 4> {
 }
 
 /// The same blur for every channel, `[channels, 1, k, k]`: the products of `row` with itself, with the sum `sum`.
-fn binomial<B: Backend, const K: usize>(
-    channels: usize,
-    row: [f32; K],
-    sum: f32,
-    device: &B::Device,
-) -> Tensor<B, 4> {
+fn binomial<B: Backend, const K: usize>(channels: usize, row: [f32; K], sum: f32, device: &B::Device) -> Tensor<B, 4> {
     let total = row.iter().sum::<f32>().powi(2);
     let products = row.iter().flat_map(|a| row.map(|b| a * b * sum / total));
     let values: Vec<f32> = products.collect();
@@ -226,8 +221,8 @@ fn spread<B: Backend>(planes: Tensor<B, 4>, filter: Tensor<B, 4>) -> Tensor<B, 4
             let factor = filter.clone().narrow(2, row, 1).narrow(3, column, 1).reshape([1, channels, 1, 1]);
             wide.clone().narrow(2, y, height).narrow(3, x, width) * factor
         });
-        let [first, rest @ ..] = <[Tensor<B, 4>; 4]>::try_from(parts.collect::<Vec<_>>())
-            .unwrap_or_else(|_| unreachable!("two by two"));
+        let [first, rest @ ..] =
+            <[Tensor<B, 4>; 4]>::try_from(parts.collect::<Vec<_>>()).unwrap_or_else(|_| unreachable!("two by two"));
         rest.into_iter().fold(first, |sum, part| sum + part)
     };
     let rows = [0, 1].map(|row| {

@@ -305,6 +305,7 @@ mod tests {
 
     use super::*;
     use crate::model::ResnetGeneratorConfig;
+    use crate::model::architecture::{Doubling, Downsample};
     use crate::model::parameters::init_normal;
 
     #[test]
@@ -339,25 +340,20 @@ mod tests {
     /// A generator with noise for weights, and a picture whose sides are no multiples of 4.
     fn compare(affine: bool, band: usize, width: u32, height: u32) {
         for whole_blocks in [true, false] {
-            compare_blocks(affine, band, whole_blocks, width, height);
+            compare_blocks(ResnetGeneratorConfig::new().with_affine(affine), band, whole_blocks, width, height);
         }
     }
 
     #[test]
     fn bands_add_the_picture_where_the_generator_does() {
-        let config = ResnetGeneratorConfig::new().with_ngf(4).with_n_blocks(2).with_skip(true);
         for whole_blocks in [true, false] {
-            compare_generators(config.clone(), 12, whole_blocks, 37, 61);
+            compare_blocks(ResnetGeneratorConfig::new().with_skip(true), 12, whole_blocks, 37, 61);
         }
     }
 
-    fn compare_blocks(affine: bool, band: usize, whole_blocks: bool, width: u32, height: u32) {
-        let config = ResnetGeneratorConfig::new().with_ngf(4).with_n_blocks(2).with_affine(affine);
-        compare_generators(config, band, whole_blocks, width, height);
-    }
-
-    fn compare_generators(config: ResnetGeneratorConfig, band: usize, whole_blocks: bool, width: u32, height: u32) {
+    fn compare_blocks(config: ResnetGeneratorConfig, band: usize, whole_blocks: bool, width: u32, height: u32) {
         let device = Default::default();
+        let config = config.with_ngf(4).with_n_blocks(2);
         let generator = init_normal(config.init::<Flex>(&device), 0.2, 7, "bands");
         let pixels = (0..4 * width * height).map(|i| if i % 4 == 3 { 255 } else { (i * i / 7 % 251) as u8 }).collect();
         let picture = Picture { width, height, pixels };
@@ -372,6 +368,56 @@ mod tests {
         let worst = whole.pixels.iter().zip(&banded.pixels).map(|(a, b)| a.abs_diff(*b)).max();
         assert!(worst <= Some(1), "bands of {band} rows differ from the whole by {worst:?}");
         assert!(whole.pixels.iter().any(|value| *value != whole.pixels[0]), "the picture has something to compare");
+    }
+
+    #[test]
+    fn bands_of_every_style_make_the_same_picture_as_the_whole() {
+        let config = ResnetGeneratorConfig::new();
+        let ups = [Doubling::Resize, Doubling::ResizeZero, Doubling::Bilinear, Doubling::Blurred, Doubling::Transposed];
+        let downs = [Downsample::Strided, Downsample::Mirrored, Downsample::Blurred];
+        for (index, upsample) in ups.into_iter().enumerate() {
+            let styled = config.with_upsample(upsample).with_downsample(downs[index % 3]);
+            compare_blocks(styled, 8, index % 2 == 0, 20, 45);
+        }
+        compare_blocks(config.with_downsample(Downsample::Blurred), 4, false, 18, 70);
+    }
+
+    fn run(config: ResnetGeneratorConfig, picture: &Picture) -> Result<Picture, TranslateError> {
+        let device = Default::default();
+        let generator = init_normal(config.with_ngf(2).with_n_blocks(1).init::<Flex>(&device), 0.3, 7, "channels");
+        let roomy = Budget { total: u64::MAX, tensor: u64::MAX, maps: 3.0 };
+        let whole = pollster::block_on(translate(&generator.clone().into(), 2, picture, &device, roomy, &Patient))?;
+        let bands = pollster::block_on(bands::translate(&generator, picture, 8, true, &device, &Patient))?;
+        let worst = whole.pixels.iter().zip(&bands.pixels).map(|(a, b)| a.abs_diff(*b)).max();
+        assert!(worst <= Some(1), "{worst:?}");
+        Ok(whole)
+    }
+
+    #[test]
+    fn channels_are_luminance_colours_and_alpha() {
+        let config = ResnetGeneratorConfig::new();
+        let colour = |i: u32| [(i * 37) as u8, (i * i) as u8, (i / 5) as u8, 255];
+        let opaque = Picture { width: 24, height: 20, pixels: (0..480).flat_map(colour).collect() };
+        let is_grey = |picture: &Picture| picture.pixels.chunks_exact(4).all(|p| p[0] == p[1] && p[1] == p[2]);
+        let grey = run(config.with_out_channels(1), &opaque).expect("three to one");
+        assert!(is_grey(&grey) && grey.is_opaque());
+        let levels = opaque.to_grey_plane().into_iter().flat_map(|value| {
+            let level = ((value + 1.0) * 127.5).round() as u8;
+            [level, level, level, 255]
+        });
+        let luminance = Picture { pixels: levels.collect(), ..opaque.clone() };
+        let config_in = config.with_in_channels(1);
+        let coloured = run(config_in, &opaque).expect("one to three");
+        assert!(!is_grey(&coloured));
+        assert_eq!(coloured, run(config_in, &luminance).expect("of its luminance, the same"));
+        let with_alpha = config.with_in_channels(4).with_out_channels(4);
+        assert_eq!(run(with_alpha, &opaque), Err(TranslateError::Opaque));
+        let mut clear = opaque.clone();
+        clear.pixels.iter_mut().skip(3).step_by(28).for_each(|alpha| *alpha = 90);
+        let result = run(with_alpha, &clear).expect("four to four");
+        assert!(!result.is_opaque() && result != clear);
+        let refused = run(config.with_in_channels(2), &opaque);
+        assert_eq!(refused, Err(TranslateError::Channels { reads: 2, writes: 3 }));
     }
 
     #[test]

@@ -155,9 +155,7 @@ impl WeightFile {
         let Some(architecture) = Architecture::infer(&self.shapes()) else {
             return Err(self.unknown());
         };
-        // A sum needs as many channels on both sides.
-        let [reads, writes] = architecture.generator_channels().unwrap_or([0, 1]);
-        let architecture = architecture.with_skip(reads == writes && metadata::says_skip(&self.metadata));
+        let architecture = architecture.with_skip(metadata::says_skip(&self.metadata));
         self.fits(&architecture.parameters())?;
         Ok(architecture)
     }

@@ -59,7 +59,9 @@ impl WeightFile {
         if fold::fold(&mut self.tensors, &taken) {
             (found, nearest) = search(&self.tensors, bare);
             if found.iter().any(Found::is_generator) {
-                self.notes.push("Spectral or weight norm was folded into the weights, as PyTorch does when it translates.".into());
+                self.notes.push(
+                    "Spectral or weight norm was folded into the weights, as PyTorch does when it translates.".into(),
+                );
             }
         }
         let names = |found: &[Found]| found.iter().map(|network| printable(&network.path)).collect::<Vec<_>>();

@@ -81,8 +81,8 @@ struct Builder<'a> {
 impl Builder<'_> {
     /// The official `Sequential` of a residual generator, position by position.
     fn resnet(&mut self, ngf: usize, n_blocks: usize, style: ResnetStyle) -> Result<(), WeightError> {
-        let is_official =
-            style.downsample == Downsample::Strided && matches!(style.upsample, Doubling::Transposed | Doubling::Resize);
+        let is_official = style.downsample == Downsample::Strided
+            && matches!(style.upsample, Doubling::Transposed | Doubling::Resize);
         if !is_official {
             let reason = "an ONNX graph of a generator that is not the official code's (blurs, mirrored or bilinear \
                           layers) is not known here; .safetensors and .pth are"

@@ -203,7 +203,8 @@ fn tensors<'a>(pickle: &Pickle<'a>, runs: &HashMap<&str, &[u8]>, budget: &mut u6
     if passed > 0 {
         let more = if passed > told.len() { format!(" and {} more", passed - told.len()) } else { String::new() };
         let told = told.join(", ");
-        file.notes.push(format!("Objects beside the weights were passed over, and nothing of them was run: {told}{more}."));
+        file.notes
+            .push(format!("Objects beside the weights were passed over, and nothing of them was run: {told}{more}."));
     }
     Ok(file)
 }

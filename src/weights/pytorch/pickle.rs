@@ -485,7 +485,10 @@ impl<'a> Machine<'a, '_> {
         };
         if let Some(maker) = maker {
             let is_tensor = self.pickle.holds_tensor(arguments)
-                || self.pickle.items(arguments).is_some_and(|items| items.iter().any(|item| self.pickle.holds_tensor(*item)));
+                || self
+                    .pickle
+                    .items(arguments)
+                    .is_some_and(|items| items.iter().any(|item| self.pickle.holds_tensor(*item)));
             return self.keep(Container::Object(Object { maker, is_tensor, pairs: Vec::new() }));
         }
         let Value::Global(callee) = callee else {
@@ -532,7 +535,9 @@ impl<'a> Machine<'a, '_> {
                 }
                 self.push(source)
             }
-            (Global::RebuildFromType, [Value::Global(inner), _, arguments, ..]) if *inner != Global::RebuildFromType => {
+            (Global::RebuildFromType, [Value::Global(inner), _, arguments, ..])
+                if *inner != Global::RebuildFromType =>
+            {
                 let (inner, arguments) = (*inner, *arguments);
                 self.push(Value::Global(inner))?;
                 self.push(arguments)?;
@@ -552,7 +557,11 @@ impl<'a> Machine<'a, '_> {
         let top = self.pop()?;
         self.push(top)?;
         match top {
-            Value::Container(index) if matches!(self.pickle.containers[index], Container::Dict(_) | Container::Object(_)) => Ok(()),
+            Value::Container(index)
+                if matches!(self.pickle.containers[index], Container::Dict(_) | Container::Object(_)) =>
+            {
+                Ok(())
+            }
             // A tensor of a class of its own has attributes.
             Value::Tensor(_) => Ok(()),
             _ => Err(WeightError::Forbidden { what: "the operation BUILD on what is no dictionary".into() }),
