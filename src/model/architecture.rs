@@ -338,7 +338,8 @@ impl Architecture {
             };
             let [conv, norm_name] = names.stem();
             let affine = has(&(norm_name + ".weight"));
-            let style = ResnetStyle { separable, downsample, upsample: names.upsample, norm: norm(&conv, affine), skip: false };
+            let style =
+                ResnetStyle { separable, downsample, upsample: names.upsample, norm: norm(&conv, affine), skip: false };
             let n_blocks = names.n_blocks;
             return Self::Resnet { in_channels, out_channels, ngf, n_blocks, affine, style }.within_bounds();
         }

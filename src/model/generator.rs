@@ -50,7 +50,8 @@ pub struct ResnetGeneratorConfig {
 impl ResnetGeneratorConfig {
     /// The generator with all weights zero (affine scales one); see [`super::parameters::init`].
     pub fn init<B: Backend>(&self, device: &B::Device) -> ResnetGenerator<B> {
-        let Self { in_channels, out_channels, ngf, n_blocks, affine, separable, downsample, upsample, norm, skip } = *self;
+        let Self { in_channels, out_channels, ngf, n_blocks, affine, separable, downsample, upsample, norm, skip } =
+            *self;
         let style = NormStyle { norm, affine };
         let relu =
             |conv: Conv<B>, outputs| ConvNorm::new(conv.with_bias(style.leaves_bias()), outputs, style, 0.0, device);

@@ -295,7 +295,8 @@ pub async fn translate<B: Kernels>(
         let planes = generator.head().forward_rows(decoder.finished(1, from), start, rows.clone());
         let mut output = generator.activate(planes);
         if generator.has_skip() {
-            output = generator.finish(output, self::planes(picture, generator.channels()[0], rows.clone(), columns, device));
+            output =
+                generator.finish(output, self::planes(picture, generator.channels()[0], rows.clone(), columns, device));
         }
         let seen = rows.end.min(picture.height as usize).saturating_sub(rows.start);
         let values = host(output.narrow(2, 0, seen).narrow(3, 0, picture.width as usize)).await?;

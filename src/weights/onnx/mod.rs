@@ -118,9 +118,8 @@ impl Builder<'_> {
         if style.skip {
             let sum = [INPUT.to_owned(), self.current.clone()];
             self.node("skip", "Add", &sum, &[]);
-            let [low, high] = [("low", -1.0_f32), ("high", 1.0)].map(|(name, bound)| {
-                self.constant(name.into(), &[], data_type::FLOAT, &bound.to_le_bytes())
-            });
+            let [low, high] = [("low", -1.0_f32), ("high", 1.0)]
+                .map(|(name, bound)| self.constant(name.into(), &[], data_type::FLOAT, &bound.to_le_bytes()));
             let inputs = [self.current.clone(), low, high];
             self.node(OUTPUT, "Clip", &inputs, &[]);
         } else {
