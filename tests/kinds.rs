@@ -76,6 +76,17 @@ fn generators_of_other_codes_compute_what_pytorch_computes() {
 }
 
 #[test]
+fn names_tell_whatever_stands_before_them() {
+    for name in ["blurred", "nearest", "bilinear", "tutorial"] {
+        let mut file = WeightFile::read_from(&path(&format!("{name}.pth"))).expect("committed");
+        file.tensors.iter_mut().for_each(|tensor| tensor.name.insert_str(0, "state_dict."));
+        let file = file.network(None).unwrap_or_else(|error| panic!("{name}: {error}"));
+        let worst = difference(file, name);
+        assert!(worst < 1e-4, "{name}: {worst}");
+    }
+}
+
+#[test]
 fn generators_of_other_codes_come_back_from_every_format() {
     for name in ["blurred", "blurred_down", "blurred_up", "nearest", "bilinear", "tutorial", "grey"] {
         let file = network(&format!("{name}.pth"));

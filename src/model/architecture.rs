@@ -208,6 +208,14 @@ impl Architecture {
         self
     }
 
+    /// The same with [`Downsample::Mirrored`], where it is a residual generator.
+    pub fn mirrored(mut self) -> Self {
+        if let Self::Resnet { style, .. } = &mut self {
+            style.downsample = Downsample::Mirrored;
+        }
+        self
+    }
+
     /// Whether it adds its input to its output, which the official code has no network for.
     pub fn has_skip(&self) -> bool {
         matches!(self, Self::Resnet { style: ResnetStyle { skip: true, .. }, .. })

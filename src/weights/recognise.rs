@@ -345,6 +345,10 @@ fn sequence(tensors: &[NamedTensor], members: &[usize]) -> Result<Kind, Misfit> 
     // The module's number in its list, if it lies in one.
     let numbers = layers.iter().map(|layer| tensors[layer[0]].name.rsplit('.').find_map(|part| part.parse().ok()));
     let architecture = guess(&kernels, &numbers.collect::<Vec<_>>(), affine).ok_or(Misfit::Other)?;
+    // Whatever stands before them, these names say how the map is padded.
+    let is_mirrored =
+        layers.get(1).is_some_and(|layer| tensors[layer[0]].name.ends_with("down_blocks.0.conv.0.weight"));
+    let architecture = if is_mirrored { architecture.mirrored() } else { architecture };
     if vectors.last().is_some_and(|most| *most > 3) {
         return Err(Misfit::Other);
     }
