@@ -8,8 +8,8 @@ use std::process::Command;
 
 use burn::backend::Flex;
 use burn::tensor::{Tensor, TensorData};
-use cyclegan::config::{Norm, Upsample};
-use cyclegan::model::architecture::ResnetStyle;
+use cyclegan::config::Norm;
+use cyclegan::model::architecture::{Doubling, Downsample, ResnetStyle};
 use cyclegan::model::{Architecture, Generator};
 use cyclegan::weights::networks::load_generator;
 use cyclegan::weights::{Format, NamedTensor, Storage, WeightError, WeightFile, metadata};
@@ -132,14 +132,17 @@ fn what_does_not_fit_is_named() {
         ("misfit_foreign.pth", "`down.0.conv.weight` has the shape [4, 3, 3, 3] but [4, 2, 3, 3] is needed"),
         ("unet.pth", "U-Net"),
         ("batch_norm.pth", "batch norm"),
-        ("hostile/system.pth", "needs posix.system"),
-        ("hostile/system_legacy.pth", "needs posix.system"),
         ("hostile/module.pth", "needs torch.nn.modules.conv.Conv2d"),
-        ("hostile/plain.pkl", "needs posix.system"),
+        ("hostile/plain.pkl", "a Python pickle that PyTorch did not write"),
     ];
     for (name, expected) in cases {
         let message = refused(name, None);
         assert!(message.contains(expected), "{name}: {message}");
+    }
+    for name in ["hostile/system.pth", "hostile/system_legacy.pth"] {
+        let file = network(name);
+        assert_eq!(file.tensors, network("expected.safetensors").tensors, "{name}");
+        assert!(file.notes.join(" ").contains("nothing of them was run: `x` (posix.system)"), "{:?}", file.notes);
     }
     assert!(!Path::new("/tmp/pwned").exists(), "a pickle was executed");
 }
@@ -206,8 +209,11 @@ fn hostile_pickles_are_named() {
         ("a dotted name", b"\x8c\x05torch\x8c\x0dserialization\x93.".to_vec(), "needs torch.serialization"),
         ("torch.load itself", b"ctorch.storage\n_load_from_bytes\n.".to_vec(), "needs torch.storage._load_from_bytes"),
         ("an extension", b"\x82\x01.".to_vec(), "operation EXT"),
-        ("INST", b"(ios\nsystem\n.".to_vec(), "operation INST"),
-        ("NEWOBJ", b"ccollections\nOrderedDict\n)\x81.".to_vec(), "operation NEWOBJ"),
+        ("INST", b"(ios\nsystem\n.".to_vec(), "needs os.system"),
+        ("OBJ", b"(cos\nsystem\no.".to_vec(), "needs os.system"),
+        ("NEWOBJ", b"cos\nsystem\n)\x81.".to_vec(), "needs os.system"),
+        ("NEWOBJ_EX", b"cos\nsystem\n)}\x92.".to_vec(), "needs os.system"),
+        ("a method of an object", b"c__builtin__\ngetattr\n)R)R.".to_vec(), "needs __builtin__.getattr"),
         ("a storage called", b"ctorch\nFloatStorage\nK\x01\x85R.".to_vec(), "arguments that do not fit"),
     ];
     for (name, program, expected) in cases {
@@ -216,6 +222,28 @@ fn hostile_pickles_are_named() {
             Err(error) => assert!(error.to_string().contains(expected), "{name}: {error}"),
         }
     }
+}
+
+/// The pickle of `{"w": tensor}` of four kernels of one value, of a type that came with PyTorch 2.1, and what makes it.
+fn typed(maker: &str, dtype: &str) -> Vec<u8> {
+    let storage = b"((X\x07\0\0\0storagectorch\nUntypedStorage\nX\x01\0\0\x000X\x03\0\0\0cpuK\x10tQ";
+    let maker = format!("}}X\x01\0\0\0wctorch._utils\n{maker}\n");
+    let sides = b"K\0(K\x04K\x01K\x01K\x01t(K\x01K\x01K\x01K\x01t\x89}";
+    [maker.as_bytes(), storage, sides, format!("ctorch\n{dtype}\ntRs.").as_bytes()].concat()
+}
+
+#[test]
+fn types_that_are_not_read_and_makers_that_are_not_called_are_named() {
+    let refused = |program: &[u8]| {
+        let file = WeightFile::read(&stream(program)).and_then(|file| file.network(None));
+        file.map(drop).expect_err("no weights").to_string()
+    };
+    for dtype in ["float8_e4m3fn", "float8_e5m2", "uint16", "uint32"] {
+        let said = refused(&typed("_rebuild_tensor_v3", dtype));
+        assert!(said.contains(&format!("`w` holds values of type {dtype}")) && !said.contains("state_dict"), "{said}");
+    }
+    let said = refused(&typed("_rebuild_qtensor", "quint8"));
+    assert!(said.contains("needs torch._utils._rebuild_qtensor for its tensors"), "{said}");
 }
 
 proptest! {
@@ -287,7 +315,7 @@ fn other_kinds() -> Vec<(&'static str, Architecture)> {
     let unet =
         |halvings, norm, affine| Architecture::Unet { in_channels: 3, out_channels: 3, ngf: 2, halvings, norm, affine };
     let separable = ResnetStyle { separable: true, ..paper };
-    let resize = ResnetStyle { upsample: Upsample::Resize, ..paper };
+    let resize = ResnetStyle { upsample: Doubling::Resize, ..paper };
     vec![
         ("separable", resnet(false, separable)),
         ("separable_affine", resnet(true, separable)),

@@ -3,6 +3,7 @@
 use anyhow::Result;
 
 use super::{ExitStatus, ModelFile};
+use crate::translate::channel_names;
 
 /// Prints what a weight file is: architecture, parameters, domains, training.
 #[derive(clap::Args)]
@@ -27,6 +28,11 @@ pub fn run(arguments: &Arguments) -> Result<ExitStatus> {
     let number = |value: u64| if value == 0 { "unknown".to_owned() } else { value.to_string() };
     println!("architecture  {}", info.architecture);
     println!("parameters    {}", info.parameters);
+    if info.channels != [0; 2] {
+        let [reads, writes] = info.channels;
+        let [from, to] = info.channels.map(|channels| channel_names(channels as usize));
+        println!("channels      {reads} → {writes} ({from} → {to})");
+    }
     println!("from → to     {} → {}", known(&info.domain_from), known(&info.domain_to));
     println!("trained at    {} pixels", number(info.size.into()));
     println!("steps         {}", number(info.step));

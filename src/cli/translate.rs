@@ -274,6 +274,10 @@ pub fn run(arguments: &Arguments, serve: Serve) -> Result<ExitStatus> {
             let [_, pixels] = <[Vec<u8>; 2]>::try_from(envelope.buffers).unwrap_or_default();
             run.translated(job as usize, Picture { width, height, pixels }, milliseconds, device, notes);
         }
+        Event::ModelLoaded { info, .. } => {
+            // What was assumed of the network may make every picture wrong.
+            info.notes.iter().for_each(|note| run.bar.suspend(|| eprintln!("{}: {note}", arguments.model)));
+        }
         Event::TooLarge { job, width, height, needed, limit, largest_side } => {
             // Clips have their name put in front.
             let name = files[job as usize].path.display().to_string();

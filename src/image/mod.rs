@@ -167,8 +167,25 @@ impl Picture {
         planes
     }
 
-    /// The opaque picture of a network's output: planes R, G, B as in [`to_planes`](Self::to_planes),
-    /// rounded to whole levels and clamped. Values that are missing or no numbers become black.
+    /// What a network of grey pictures takes: height × width values in [−1, 1], the luminance of ITU-R BT.601 in whole
+    /// levels as Pillow's mode `L` has it (the official code's `Grayscale`), with alpha laid on white.
+    pub fn to_grey_plane(&self) -> Vec<f32> {
+        let grey = |pixel: &[u8]| {
+            let [red, green, blue] = on_white(pixel);
+            ((299.0 * red + 587.0 * green + 114.0 * blue) / 1000.0).round() / 127.5 - 1.0
+        };
+        self.pixels.chunks_exact(4).map(grey).collect()
+    }
+
+    /// What a network of pictures with alpha takes: planes R, G, B, A, each `level / 127.5 − 1` in [−1, 1].
+    pub fn to_rgba_planes(&self) -> Vec<f32> {
+        let plane = |channel: usize| self.pixels.iter().skip(channel).step_by(4);
+        (0..4).flat_map(plane).map(|level| f32::from(*level) / 127.5 - 1.0).collect()
+    }
+
+    /// The picture of a network's output: planes R, G, B as in [`to_planes`](Self::to_planes) and, where there is a
+    /// fourth, alpha, rounded to whole levels and clamped. Values that are missing or no numbers become black; without
+    /// alpha it is opaque.
     pub fn from_planes(planes: &[f32], width: u32, height: u32) -> Self {
         let count = width as usize * height as usize;
         let level = |channel: usize, index: usize| {
@@ -176,8 +193,10 @@ impl Picture {
             // A cast to u8 saturates, and makes 0 of NaN.
             ((value + 1.0) * 127.5).round() as u8
         };
-        let pixels = (0..count).flat_map(|index| [level(0, index), level(1, index), level(2, index), 255]).collect();
-        Self { width, height, pixels }
+        let has_alpha = planes.len() >= 4 * count;
+        let alpha = |index: usize| if has_alpha { level(3, index) } else { 255 };
+        let pixels = (0..count).flat_map(|index| [level(0, index), level(1, index), level(2, index), alpha(index)]);
+        Self { width, height, pixels: pixels.collect() }
     }
 
     /// This picture with the alpha of another of the same size.
@@ -273,6 +292,19 @@ mod tests {
             }
         }
         assert!(back.mean_absolute_error(&picture) < 0.3);
+    }
+
+    #[test]
+    fn grey_and_alpha_planes_are_those_of_pillow() {
+        // Image.convert("L") of these: 76, 150, 29, 93.
+        let colours = [[255, 0, 0, 255], [0, 255, 0, 255], [0, 0, 255, 255], [10, 140, 70, 255]];
+        let picture = Picture { width: 4, height: 1, pixels: colours.concat() };
+        let levels: Vec<f32> = picture.to_grey_plane().iter().map(|value| (value + 1.0) * 127.5).collect();
+        assert_eq!(levels.iter().map(|level| level.round() as u8).collect::<Vec<_>>(), [76, 150, 29, 93]);
+        let clear = Picture { width: 2, height: 1, pixels: vec![0, 51, 102, 0, 255, 0, 204, 153] };
+        assert_eq!(clear.to_grey_plane()[0], 1.0, "laid on white");
+        assert_eq!(clear.to_rgba_planes().len(), 8);
+        assert_eq!(Picture::from_planes(&clear.to_rgba_planes(), 2, 1), clear, "colours and alpha as they are");
     }
 
     #[test]

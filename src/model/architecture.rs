@@ -22,6 +22,9 @@ pub const WITHOUT_NORM: &str = "_without_norm";
 /// In the name of a generator that adds its input to its output.
 pub const SKIP: &str = "_skip";
 
+/// How the names of a blur's filters end.
+pub const FILTER: &str = ".filt";
+
 /// Bounds of [`Architecture::infer`]: far above any real network, low enough for any arithmetic.
 const MAX_CHANNELS: usize = 1 << 13;
 const MAX_BLOCKS: usize = 1 << 10;
@@ -80,14 +83,55 @@ pub enum Architecture {
 pub struct ResnetStyle {
     /// Whether its blocks are depthwise separable (`mobile-resnet`).
     pub separable: bool,
+    /// How the size is halved.
+    pub downsample: Downsample,
     /// How the size is doubled.
-    pub upsample: Upsample,
+    pub upsample: Doubling,
     /// The normalisation layers.
     pub norm: Norm,
     /// Whether its output is its input plus what its layers give, within [-1, 1]; there is no tanh then. Tensors do not
     /// tell: a weight file's metadata does.
     #[serde(default)]
     pub skip: bool,
+}
+
+/// How a residual generator halves the size.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Downsample {
+    /// A convolution of stride 2 with zeroes around the map: the paper's.
+    #[default]
+    Strided,
+    /// One of stride 2 with the map mirrored around it, under the names of Aladdin Persson's tutorial.
+    Mirrored,
+    /// One of stride 1, its activation, and a blur of which every second pixel is kept: the default of CUT (Park et al.
+    /// 2020, <https://arxiv.org/abs/2007.15651>) after Zhang 2019 (<https://arxiv.org/abs/1904.11486>).
+    Blurred,
+}
+
+/// How a residual generator doubles the size.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Doubling {
+    /// A transposed convolution: the paper's.
+    #[default]
+    Transposed,
+    /// Nearest neighbours, and a convolution with the map mirrored around it: this program's.
+    Resize,
+    /// Nearest neighbours, and a convolution with zeroes around the map: `nn.Upsample` and `nn.Conv2d`.
+    ResizeZero,
+    /// Bilinear, and a convolution with the map mirrored around it: `nn.Upsample`, `nn.ReflectionPad2d` and `nn.Conv2d` of
+    /// the official code's questions and answers.
+    Bilinear,
+    /// A blur between the pixels put apart, and a convolution with zeroes around the map: the default of CUT.
+    Blurred,
+}
+
+impl From<Upsample> for Doubling {
+    fn from(upsample: Upsample) -> Self {
+        match upsample {
+            Upsample::Transposed => Self::Transposed,
+            Upsample::Resize => Self::Resize,
+        }
+    }
 }
 
 /// How a discriminator differs from the paper's.
@@ -105,8 +149,13 @@ pub struct PatchStyle {
 
 impl ResnetStyle {
     /// As in the paper.
-    pub const PAPER: Self =
-        Self { separable: false, upsample: Upsample::Transposed, norm: Norm::Instance, skip: false };
+    pub const PAPER: Self = Self {
+        separable: false,
+        downsample: Downsample::Strided,
+        upsample: Doubling::Transposed,
+        norm: Norm::Instance,
+        skip: false,
+    };
 }
 
 impl PatchStyle {
@@ -159,6 +208,14 @@ impl Architecture {
         self
     }
 
+    /// The same with [`Downsample::Mirrored`], where it is a residual generator.
+    pub fn mirrored(mut self) -> Self {
+        if let Self::Resnet { style, .. } = &mut self {
+            style.downsample = Downsample::Mirrored;
+        }
+        self
+    }
+
     /// Whether it adds its input to its output, which the official code has no network for.
     pub fn has_skip(&self) -> bool {
         matches!(self, Self::Resnet { style: ResnetStyle { skip: true, .. }, .. })
@@ -169,11 +226,25 @@ impl Architecture {
         matches!(self, Self::Resnet { .. } | Self::Unet { .. })
     }
 
+    /// Channels of the pictures that a generator reads and writes; `None` for a discriminator.
+    pub fn generator_channels(&self) -> Option<[usize; 2]> {
+        match *self {
+            Self::Resnet { in_channels, out_channels, .. } | Self::Unet { in_channels, out_channels, .. } => {
+                Some([in_channels, out_channels])
+            }
+            Self::Patch { .. } => None,
+        }
+    }
+
     /// Channels of a generator's largest maps, and what the sides of its pictures are multiples of; `None` for a
     /// discriminator.
     pub fn generator_size(&self) -> Option<(usize, u32)> {
         match *self {
-            Self::Resnet { ngf, .. } => Some((ngf, 4)),
+            Self::Resnet { ngf, style, .. } => {
+                // A map is made larger before its channels become fewer, or smaller after they became more.
+                let is_wide = style.downsample == Downsample::Blurred || style.upsample != Doubling::Transposed;
+                Some((if is_wide { 2 * ngf } else { ngf }, 4))
+            }
             Self::Unet { ngf, halvings, .. } => Some((ngf, 1 << halvings)),
             Self::Patch { .. } => None,
         }
@@ -200,14 +271,21 @@ impl Architecture {
     /// Number of parameters: 11,378,179 for the paper's generator with 9 blocks, 7,837,699 with 6,
     /// 2,764,737 for its discriminator.
     pub fn parameter_count(&self) -> u64 {
-        let learned = |(name, _): &&Parameter| !name.ends_with(".weight_u") && !name.ends_with(".weight_v");
+        let given = [".weight_u", ".weight_v", FILTER];
+        let learned = |(name, _): &&Parameter| !given.iter().any(|end| name.ends_with(end));
         let size = |(_, shape): &Parameter| shape.iter().map(|&n| n as u64).product::<u64>();
         self.parameters().iter().filter(learned).map(size).sum()
     }
 
-    /// The paper's generator within the bounds of [`Self::infer`].
-    pub fn resnet(in_channels: usize, out_channels: usize, ngf: usize, n_blocks: usize, affine: bool) -> Option<Self> {
-        let style = ResnetStyle::default();
+    /// A residual generator within the bounds of [`Self::infer`].
+    pub fn styled(
+        in_channels: usize,
+        out_channels: usize,
+        ngf: usize,
+        n_blocks: usize,
+        affine: bool,
+        style: ResnetStyle,
+    ) -> Option<Self> {
         Self::Resnet { in_channels, out_channels, ngf, n_blocks, affine, style }.within_bounds()
     }
 
@@ -243,21 +321,34 @@ impl Architecture {
         let norm = |conv: &str, affine| {
             if affine || has(&format!("{conv}.bias")) { Norm::Instance } else { Norm::None }
         };
-        if let Some(&[ngf, in_channels, 7, 7]) = shape("model.1.weight") {
-            let separable = has("model.10.conv_block.1.conv.0.weight");
-            let first = if separable { "1.conv.0" } else { "1" };
-            let is_block = |index: usize| has(&format!("model.{index}.conv_block.{first}.weight"));
-            let n_blocks = (0..=MAX_BLOCKS).find(|block| !is_block(10 + block)).filter(|&n| n > 0)?;
-            let out_channels = match shape(&format!("model.{}.weight", 17 + n_blocks)) {
+        let mirrored = has("initial.0.weight") && has("down_blocks.0.conv.0.weight");
+        if let Some(&[ngf, in_channels, 7, 7]) = shape(if mirrored { "initial.0.weight" } else { "model.1.weight" }) {
+            let downsample = match mirrored {
+                true => Downsample::Mirrored,
+                false if has("model.7.filt") => Downsample::Blurred,
+                false => Downsample::Strided,
+            };
+            let mut names = ResnetNames { downsample, upsample: Doubling::Transposed, n_blocks: 0 };
+            let separable = has(&format!("{}.conv.0.weight", names.block(0)[0]));
+            let inner = if separable { ".conv.0" } else { "" };
+            let is_block = |block: usize| has(&format!("{}{inner}.weight", names.block(block)[0]));
+            names.n_blocks = (0..=MAX_BLOCKS).find(|block| !is_block(*block)).filter(|&n| n > 0)?;
+            let ups = [Doubling::Blurred, Doubling::Resize, Doubling::ResizeZero, Doubling::Bilinear];
+            let upsample = ups.into_iter().find(|&upsample| {
+                let [conv, _, filter] = ResnetNames { upsample, ..names }.up(0);
+                let is_wide = matches!(shape(&(conv + ".weight")), Some(&[outputs, inputs, ..]) if outputs < inputs);
+                !mirrored && is_wide && has(&(filter + FILTER)) == (upsample == Doubling::Blurred)
+            });
+            names.upsample = upsample.unwrap_or_default();
+            let out_channels = match shape(&(names.head() + ".weight")) {
                 Some(&[out_channels, ..]) => out_channels,
                 _ => 3,
             };
-            let upsample = match shape(&format!("model.{}.weight", 10 + n_blocks)) {
-                Some(&[outputs, inputs, ..]) if outputs < inputs => Upsample::Resize,
-                _ => Upsample::Transposed,
-            };
-            let affine = has("model.2.weight");
-            let style = ResnetStyle { separable, upsample, norm: norm("model.1", affine), skip: false };
+            let [conv, norm_name] = names.stem();
+            let affine = has(&(norm_name + ".weight"));
+            let style =
+                ResnetStyle { separable, downsample, upsample: names.upsample, norm: norm(&conv, affine), skip: false };
+            let n_blocks = names.n_blocks;
             return Self::Resnet { in_channels, out_channels, ngf, n_blocks, affine, style }.within_bounds();
         }
         if let Some(&[ngf, in_channels, 4, 4]) = shape("model.model.0.weight") {
@@ -295,7 +386,7 @@ impl Architecture {
     pub fn generator<B: Backend>(&self, device: &B::Device) -> Option<Generator<B>> {
         Some(match *self {
             Self::Resnet { in_channels, out_channels, ngf, n_blocks, affine, style } => {
-                let ResnetStyle { separable, upsample, norm, skip } = style;
+                let ResnetStyle { separable, downsample, upsample, norm, skip } = style;
                 let config = ResnetGeneratorConfig {
                     in_channels,
                     out_channels,
@@ -303,6 +394,7 @@ impl Architecture {
                     n_blocks,
                     affine,
                     separable,
+                    downsample,
                     upsample,
                     norm,
                     skip,
@@ -326,6 +418,89 @@ impl Architecture {
     }
 }
 
+/// Names of a residual generator's layers: the code that each style comes from numbers its modules, paddings and
+/// activations included, except the one with [`Downsample::Mirrored`].
+#[derive(Clone, Copy, Debug)]
+pub struct ResnetNames {
+    /// How the size is halved.
+    pub downsample: Downsample,
+    /// How it is doubled.
+    pub upsample: Doubling,
+    /// Residual blocks.
+    pub n_blocks: usize,
+}
+
+impl ResnetNames {
+    fn is_mirrored(self) -> bool {
+        self.downsample == Downsample::Mirrored
+    }
+
+    /// Position of the first block.
+    fn start(self) -> usize {
+        if self.downsample == Downsample::Blurred { 12 } else { 10 }
+    }
+
+    /// Modules of one doubling, and those of them before its convolution.
+    fn doubling(self) -> [usize; 2] {
+        match self.upsample {
+            Doubling::Transposed | Doubling::Resize => [3, 0],
+            Doubling::ResizeZero | Doubling::Blurred => [4, 1],
+            Doubling::Bilinear => [5, 2],
+        }
+    }
+
+    /// The first convolution and its norm.
+    pub fn stem(self) -> [String; 2] {
+        let root = if self.is_mirrored() { "initial.0 initial.1" } else { "model.1 model.2" };
+        let (conv, norm) = root.split_once(' ').unwrap_or_default();
+        [conv.into(), norm.into()]
+    }
+
+    /// A halving convolution, 0 or 1, its norm, and the blur behind it.
+    pub fn down(self, index: usize) -> [String; 3] {
+        if self.is_mirrored() {
+            return [0, 1, 3].map(|part| format!("down_blocks.{index}.conv.{part}"));
+        }
+        let first = 4 + index * (self.start() - 4) / 2;
+        [0, 1, 3].map(|part| format!("model.{}", first + part))
+    }
+
+    /// The convolutions of a block, from 0, and their norms.
+    pub fn halves(self, block: usize, separable: bool) -> [[String; 2]; 2] {
+        if self.is_mirrored() {
+            let layer = |half, part| format!("res_blocks.{block}.block.{half}.conv.{part}");
+            return [0, 1].map(|half| [layer(half, 0), layer(half, 1)]);
+        }
+        let position = self.start() + block;
+        let layer = |part| format!("model.{position}.conv_block.{part}");
+        [1, if separable { 6 } else { 5 }].map(|part| [layer(part), layer(part + 1)])
+    }
+
+    /// The first convolution of a block and its norm.
+    fn block(self, block: usize) -> [String; 2] {
+        let [first, _] = self.halves(block, false);
+        first
+    }
+
+    /// A doubling convolution, 0 or 1, its norm, and the blur before it.
+    pub fn up(self, index: usize) -> [String; 3] {
+        if self.is_mirrored() {
+            return [0, 1, 3].map(|part| format!("up_blocks.{index}.conv.{part}"));
+        }
+        let [modules, before] = self.doubling();
+        let first = self.start() + self.n_blocks + index * modules;
+        [before, before + 1, 0].map(|part| format!("model.{}", first + part))
+    }
+
+    /// The last convolution.
+    pub fn head(self) -> String {
+        if self.is_mirrored() {
+            return "last".into();
+        }
+        format!("model.{}", self.start() + self.n_blocks + 2 * self.doubling()[0] + 1)
+    }
+}
+
 /// The parameters so far.
 #[derive(Default)]
 struct List {
@@ -337,41 +512,53 @@ struct List {
 
 impl List {
     fn resnet(&mut self, [inputs, outputs, ngf]: [usize; 3], n_blocks: usize, affine: bool, style: ResnetStyle) {
-        let ResnetStyle { separable, upsample, norm, .. } = style;
+        let ResnetStyle { separable, downsample, upsample, norm, .. } = style;
+        let names = ResnetNames { downsample, upsample, n_blocks };
         let affine = affine && norm == Norm::Instance;
         self.biased = norm == Norm::Instance;
-        self.convolution("model.1", ngf, inputs, 7).norm("model.2", ngf, affine);
-        self.convolution("model.4", 2 * ngf, ngf, 3).norm("model.5", 2 * ngf, affine);
-        self.convolution("model.7", 4 * ngf, 2 * ngf, 3).norm("model.8", 4 * ngf, affine);
+        let [conv, after] = names.stem();
+        self.convolution(&conv, ngf, inputs, 7).norm(&after, ngf, affine);
+        for (index, from, to) in [(0, ngf, 2 * ngf), (1, 2 * ngf, 4 * ngf)] {
+            let [conv, after, filter] = names.down(index);
+            self.convolution(&conv, to, from, 3).norm(&after, to, affine);
+            if downsample == Downsample::Blurred {
+                self.filter(filter, to, 3);
+            }
+        }
         let width = 4 * ngf;
-        for block in 10..10 + n_blocks {
-            if separable {
-                // [pad, [depthwise, norm, pointwise], norm, relu, dropout, pad, [depthwise, norm, pointwise], norm]
-                for (conv, norm) in [(1, 2), (6, 7)] {
-                    let inner = |index: usize| format!("model.{block}.conv_block.{conv}.conv.{index}");
+        for block in 0..n_blocks {
+            for half in names.halves(block, separable) {
+                let [conv, after] = half;
+                if separable {
+                    // [pad, [depthwise, norm, pointwise], norm, relu, dropout, pad, [depthwise, norm, pointwise], norm]
+                    let inner = |index: usize| format!("{conv}.conv.{index}");
                     self.convolution(&inner(0), width, 1, 3).norm(&inner(1), width, affine);
                     self.convolution(&inner(2), width, width, 1);
-                    self.norm(&format!("model.{block}.conv_block.{norm}"), width, affine);
+                } else {
+                    // [pad, conv, norm, relu, pad, conv, norm]
+                    self.convolution(&conv, width, width, 3);
                 }
-                continue;
-            }
-            // [pad, conv, norm, relu, pad, conv, norm]
-            for (conv, norm) in [(1, 2), (5, 6)] {
-                self.convolution(&format!("model.{block}.conv_block.{conv}"), width, width, 3);
-                self.norm(&format!("model.{block}.conv_block.{norm}"), width, affine);
+                self.norm(&after, width, affine);
             }
         }
-        let up = 10 + n_blocks;
-        for (position, from, to) in [(up, 4 * ngf, 2 * ngf), (up + 3, 2 * ngf, ngf)] {
-            let name = format!("model.{position}");
+        for (index, from, to) in [(0, 4 * ngf, 2 * ngf), (1, 2 * ngf, ngf)] {
+            let [conv, after, filter] = names.up(index);
+            if upsample == Doubling::Blurred {
+                self.filter(filter, from, 4);
+            }
             match upsample {
-                Upsample::Transposed => self.transposed(&name, from, to, 3),
-                Upsample::Resize => self.convolution(&name, to, from, 3),
+                Doubling::Transposed => self.transposed(&conv, from, to, 3),
+                _ => self.convolution(&conv, to, from, 3),
             };
-            self.norm(&format!("model.{}", position + 1), to, affine);
+            self.norm(&after, to, affine);
         }
         self.biased = true;
-        self.convolution(&format!("model.{}", up + 7), outputs, ngf, 7);
+        self.convolution(&names.head(), outputs, ngf, 7);
+    }
+
+    /// A filter for each channel.
+    fn filter(&mut self, layer: String, channels: usize, side: usize) {
+        self.found.push((layer + FILTER, vec![channels, 1, side, side]));
     }
 
     /// The modules of a U-Net lie one inside the other; each level's names begin where the level above ends.
@@ -498,9 +685,19 @@ mod tests {
 
     #[test]
     fn every_architecture_is_inferred_from_its_own_parameters() {
-        let styles =
-            [RESNET, ResnetStyle { separable: true, ..RESNET }, ResnetStyle { upsample: Upsample::Resize, ..RESNET }];
-        for (n_blocks, style) in [1, 2, 6, 9, 12].into_iter().zip(styles.into_iter().cycle()) {
+        let blurred = ResnetStyle { downsample: Downsample::Blurred, ..RESNET };
+        let styles = [
+            RESNET,
+            ResnetStyle { separable: true, ..RESNET },
+            ResnetStyle { upsample: Doubling::Resize, ..RESNET },
+            ResnetStyle { upsample: Doubling::ResizeZero, ..RESNET },
+            ResnetStyle { upsample: Doubling::Bilinear, ..RESNET },
+            ResnetStyle { upsample: Doubling::Blurred, ..RESNET },
+            ResnetStyle { downsample: Downsample::Mirrored, ..RESNET },
+            blurred,
+            ResnetStyle { upsample: Doubling::Blurred, ..blurred },
+        ];
+        for (n_blocks, style) in [1, 2, 6, 9, 12].into_iter().cycle().zip(styles) {
             for affine in [false, true] {
                 let resnet = Architecture::Resnet { in_channels: 1, out_channels: 4, ngf: 5, n_blocks, affine, style };
                 assert_eq!(inferred(&resnet.parameters()), Some(resnet));

@@ -7,8 +7,9 @@ use burn::tensor::Tensor;
 use burn::tensor::backend::Backend;
 
 use super::Dropout;
+use super::architecture::{Doubling, Downsample};
 use super::layers::{Conv, ConvNorm, NormStyle, ResidualBlock};
-use crate::config::{Norm, Upsample};
+use crate::config::Norm;
 use crate::kernels::{self, Activation, Geometry, Kernels};
 
 /// The generator's shape; the defaults are the official `resnet_9blocks` with 11,378,179 parameters.
@@ -32,9 +33,12 @@ pub struct ResnetGeneratorConfig {
     /// Whether the residual blocks are depthwise separable (`mobile-resnet`).
     #[config(default = false)]
     pub separable: bool,
+    /// How the size is halved.
+    #[config(default = "Downsample::Strided")]
+    pub downsample: Downsample,
     /// How the size is doubled.
-    #[config(default = "Upsample::Transposed")]
-    pub upsample: Upsample,
+    #[config(default = "Doubling::Transposed")]
+    pub upsample: Doubling,
     /// The normalisation layers.
     #[config(default = "Norm::Instance")]
     pub norm: Norm,
@@ -46,13 +50,20 @@ pub struct ResnetGeneratorConfig {
 impl ResnetGeneratorConfig {
     /// The generator with all weights zero (affine scales one); see [`super::parameters::init`].
     pub fn init<B: Backend>(&self, device: &B::Device) -> ResnetGenerator<B> {
-        let Self { in_channels, out_channels, ngf, n_blocks, affine, separable, upsample, norm, skip } = *self;
+        let Self { in_channels, out_channels, ngf, n_blocks, affine, separable, downsample, upsample, norm, skip } =
+            *self;
         let style = NormStyle { norm, affine };
         let relu =
             |conv: Conv<B>, outputs| ConvNorm::new(conv.with_bias(style.leaves_bias()), outputs, style, 0.0, device);
         let down = |factor: usize| {
-            let conv = Conv::new(factor * ngf, 2 * factor * ngf, Geometry::zero(3, 2, 1), device);
-            relu(conv, 2 * factor * ngf)
+            let outputs = 2 * factor * ngf;
+            let geometry = match downsample {
+                Downsample::Strided => Geometry::zero(3, 2, 1),
+                Downsample::Mirrored => Geometry { stride: 2, ..Geometry::reflect(3) },
+                Downsample::Blurred => Geometry::zero(3, 1, 1),
+            };
+            let layer = relu(Conv::new(factor * ngf, outputs, geometry, device), outputs);
+            if downsample == Downsample::Blurred { layer.with_blur(outputs, device) } else { layer }
         };
         let up =
             |factor: usize| relu(Conv::doubling(factor * ngf, factor * ngf / 2, upsample, device), factor * ngf / 2);
@@ -155,6 +166,11 @@ impl<B: Kernels> ResnetGenerator<B> {
     /// The stages after the residual blocks but the last, [`ResnetGenerator::head`].
     pub fn decoder(&self) -> Vec<&ConvNorm<B>> {
         self.up.iter().collect()
+    }
+
+    /// Channels of the pictures that it reads and writes.
+    pub fn channels(&self) -> [usize; 2] {
+        [self.stem.inputs(), self.head.weight.dims()[0]]
     }
 
     /// The last convolution; [`ResnetGenerator::activate`] follows.

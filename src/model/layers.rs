@@ -3,11 +3,12 @@
 use std::ops::Range;
 
 use burn::module::{Module, Param};
-use burn::tensor::Tensor;
 use burn::tensor::backend::Backend;
+use burn::tensor::{Tensor, TensorData};
 
+use super::architecture::Doubling;
 use super::{Dropout, Dual, Spectral};
-use crate::config::{Norm, Upsample};
+use crate::config::Norm;
 use crate::kernels::{self, Activation, Geometry, Kernels};
 
 /// What a convolution does besides its [`Geometry`].
@@ -19,6 +20,8 @@ enum Kind {
     Transposed,
     /// A plain one of the input doubled by repeating its pixels.
     Resized,
+    /// A plain one of the input doubled by [`spread`] with [`Conv::filter`], or bilinearly without.
+    Spread,
     /// Every channel for itself.
     Depthwise,
 }
@@ -26,6 +29,8 @@ enum Kind {
 /// A convolution of any [`Kind`].
 #[derive(Module, Debug)]
 pub struct Conv<B: Backend> {
+    /// What doubles the input, `[inputs, 1, 4, 4]`: a value that comes along with the parameters and is not learned.
+    pub filter: Option<Param<Tensor<B, 4>>>,
     /// `[outputs, inputs, k, k]`; transposed `[inputs, outputs, k, k]`, depthwise `[channels, 1, k, k]`: PyTorch's order.
     pub weight: Param<Tensor<B, 4>>,
     /// `[outputs]`; the official code leaves it out of networks without norms.
@@ -50,12 +55,18 @@ impl<B: Backend> Conv<B> {
     }
 
     /// A convolution that doubles the size, by its adjoint (3×3, stride 2, padding 1, output padding 1) or by
-    /// repeating pixels before a 3×3 one.
-    pub fn doubling(inputs: usize, outputs: usize, upsample: Upsample, device: &B::Device) -> Self {
-        match upsample {
-            Upsample::Transposed => Self::transposed(inputs, outputs, Geometry::zero(3, 2, 1), device),
-            Upsample::Resize => Self::zeros([outputs, inputs], outputs, Geometry::reflect(3), Kind::Resized, device),
-        }
+    /// making the map larger before a 3×3 one.
+    pub fn doubling(inputs: usize, outputs: usize, upsample: Doubling, device: &B::Device) -> Self {
+        let (geometry, kind) = match upsample {
+            Doubling::Transposed => return Self::transposed(inputs, outputs, Geometry::zero(3, 2, 1), device),
+            Doubling::Resize => (Geometry::reflect(3), Kind::Resized),
+            Doubling::ResizeZero => (Geometry::zero(3, 1, 1), Kind::Resized),
+            Doubling::Bilinear => (Geometry::reflect(3), Kind::Spread),
+            Doubling::Blurred => (Geometry::zero(3, 1, 1), Kind::Spread),
+        };
+        let filter = (upsample == Doubling::Blurred)
+            .then(|| Param::from_tensor(binomial(inputs, [1.0, 3.0, 3.0, 1.0], 4.0, device)));
+        Self { filter, ..Self::zeros([outputs, inputs], outputs, geometry, kind, device) }
     }
 
     /// A convolution of stride 1 of each channel for itself.
@@ -66,6 +77,7 @@ impl<B: Backend> Conv<B> {
     fn zeros(channels: [usize; 2], outputs: usize, geometry: Geometry, kind: Kind, device: &B::Device) -> Self {
         let shape = [channels[0], channels[1], geometry.kernel, geometry.kernel];
         Self {
+            filter: None,
             weight: Param::from_tensor(Tensor::zeros(shape, device)),
             bias: Some(Param::from_tensor(Tensor::zeros([outputs], device))),
             spectral: None,
@@ -127,7 +139,10 @@ impl<B: Kernels> Conv<B> {
     pub fn source_rows(&self, rows: Range<usize>, height: usize) -> Range<usize> {
         match self.kind {
             Kind::Transposed => return rows.start / 2..(rows.end / 2 + 1).min(height),
-            Kind::Resized => return rows.start.saturating_sub(1) / 2..(rows.end / 2 + 1).min(height),
+            // Of the larger map the rows beside the band, and of the smaller one the rows beside those.
+            Kind::Resized | Kind::Spread => {
+                return rows.start.saturating_sub(2) / 2..(rows.end.div_ceil(2) + 1).min(height);
+            }
             Kind::Plain | Kind::Depthwise => {}
         }
         let Geometry { kernel, stride, padding, .. } = self.geometry;
@@ -139,7 +154,7 @@ impl<B: Kernels> Conv<B> {
     /// The output rows `rows`, from a band of the input that begins at row `start` and holds [`Conv::source_rows`].
     fn rows(&self, band: Tensor<B, 4>, start: usize, rows: Range<usize>, bias: Option<Tensor<B, 1>>) -> Tensor<B, 4> {
         let first = match self.kind {
-            Kind::Transposed | Kind::Resized => 2 * start,
+            Kind::Transposed | Kind::Resized | Kind::Spread => 2 * start,
             Kind::Plain | Kind::Depthwise => start / self.geometry.stride,
         };
         self.run(band, bias).narrow(2, rows.start - first, rows.len())
@@ -161,6 +176,13 @@ impl<B: Kernels> Conv<B> {
             Kind::Plain => kernels::conv2d(input, weight, bias, self.geometry),
             Kind::Transposed => kernels::conv_transpose2d(input, weight, bias, [2 * height, 2 * width], self.geometry),
             Kind::Resized => kernels::conv2d(repeated(input), weight, bias, self.geometry),
+            Kind::Spread => {
+                let filter = match &self.filter {
+                    Some(filter) => filter.val().set_require_grad(false),
+                    None => binomial(input.dims()[1], [1.0, 3.0, 3.0, 1.0], 4.0, &input.device()),
+                };
+                kernels::conv2d(spread(input, filter), weight, bias, self.geometry)
+            }
             Kind::Depthwise => kernels::depthwise_conv2d(input, weight, bias, self.geometry),
         }
     }
@@ -171,6 +193,51 @@ fn repeated<B: Backend>(planes: Tensor<B, 4>) -> Tensor<B, 4> {
     let [batch, channels, height, width] = planes.dims();
     let rows = planes.reshape([batch * channels * height, 1, width, 1]).repeat(&[1, 2, 1, 2]);
     rows.reshape([batch, channels, 2 * height, 2 * width])
+}
+
+/// The same blur for every channel, `[channels, 1, k, k]`: the products of `row` with itself, with the sum `sum`.
+fn binomial<B: Backend, const K: usize>(channels: usize, row: [f32; K], sum: f32, device: &B::Device) -> Tensor<B, 4> {
+    let total = row.iter().sum::<f32>().powi(2);
+    let products = row.iter().flat_map(|a| row.map(|b| a * b * sum / total));
+    let values: Vec<f32> = products.collect();
+    Tensor::from_data(TensorData::new(values.repeat(channels), [channels, 1, K, K]), device)
+}
+
+/// The size doubled by the adjoint of a blur that keeps every second pixel, `[C, 1, 4, 4]`, with the outermost pixels
+/// repeated once around the map (CUT's `Upsample`). With the binomial filter of the sum 4 it is bilinear.
+fn spread<B: Backend>(planes: Tensor<B, 4>, filter: Tensor<B, 4>) -> Tensor<B, 4> {
+    let [batch, channels, height, width] = planes.dims();
+    let edge = |planes: Tensor<B, 4>, axis: usize| {
+        let side = planes.dims()[axis];
+        let border = |at: usize| planes.clone().narrow(axis, at, 1);
+        Tensor::cat(vec![border(0), planes.clone(), border(side - 1)], axis)
+    };
+    let wide = edge(edge(planes, 2), 3);
+    // Which pixels of the wide map an even or odd output is made of, and by which taps.
+    let taps = [[(0, 3), (1, 1)], [(1, 2), (2, 0)]];
+    let phase = |row: usize, column: usize| {
+        let parts = taps[row].into_iter().flat_map(|down| taps[column].map(|right| (down, right)));
+        let parts = parts.map(|((y, row), (x, column))| {
+            let factor = filter.clone().narrow(2, row, 1).narrow(3, column, 1).reshape([1, channels, 1, 1]);
+            wide.clone().narrow(2, y, height).narrow(3, x, width) * factor
+        });
+        let [first, rest @ ..] =
+            <[Tensor<B, 4>; 4]>::try_from(parts.collect::<Vec<_>>()).unwrap_or_else(|_| unreachable!("two by two"));
+        rest.into_iter().fold(first, |sum, part| sum + part)
+    };
+    let rows = [0, 1].map(|row| {
+        let columns = [0, 1].map(|column| phase(row, column).reshape([batch * channels, height, width, 1]));
+        Tensor::cat(columns.into(), 3).reshape([batch * channels, height, 1, 2 * width])
+    });
+    Tensor::cat(rows.into(), 2).reshape([batch, channels, 2 * height, 2 * width])
+}
+
+/// Every second row and column.
+fn halved<B: Backend>(planes: Tensor<B, 4>) -> Tensor<B, 4> {
+    let [batch, channels, height, width] = planes.dims();
+    let rows = planes.reshape([batch * channels, height / 2, 2, width]).narrow(2, 0, 1);
+    let columns = rows.reshape([batch * channels, height / 2, width / 2, 2]).narrow(3, 0, 1);
+    columns.reshape([batch, channels, height / 2, width / 2])
 }
 
 /// Scale and shift of an affine instance norm.
@@ -207,19 +274,37 @@ impl NormStyle {
 pub struct ConvNorm<B: Backend> {
     conv: Conv<B>,
     affine: Option<Affine<B>>,
+    /// `[outputs, 1, 3, 3]`: after the activation the map is blurred and every second pixel kept. It comes along with the
+    /// parameters and is not learned.
+    blur: Option<Param<Tensor<B, 4>>>,
     #[module(skip)]
     norm: Norm,
     slope: f32,
 }
 
 impl<B: Backend> ConvNorm<B> {
+    /// Channels of its input.
+    pub fn inputs(&self) -> usize {
+        self.conv.weight.dims()[1]
+    }
+
+    /// The same with a blur behind it that halves the size.
+    pub fn with_blur(self, outputs: usize, device: &B::Device) -> Self {
+        Self { blur: Some(Param::from_tensor(binomial(outputs, [1.0, 2.0, 1.0], 1.0, device))), ..self }
+    }
+
+    /// Whether a blur halves the size behind it.
+    pub fn is_blurred(&self) -> bool {
+        self.blur.is_some()
+    }
+
     /// `slope` is the leaky ReLU's: 0 for ReLU, 1 for none.
     pub fn new(conv: Conv<B>, outputs: usize, style: NormStyle, slope: f32, device: &B::Device) -> Self {
         let affine = (style.affine && style.norm == Norm::Instance).then(|| Affine {
             weight: Param::from_tensor(Tensor::ones([outputs], device)),
             bias: Param::from_tensor(Tensor::zeros([outputs], device)),
         });
-        Self { conv, affine, norm: style.norm, slope }
+        Self { conv, affine, blur: None, norm: style.norm, slope }
     }
 
     /// See [`Conv::iterate`].
@@ -234,7 +319,21 @@ impl<B: Kernels> ConvNorm<B> {
     ///
     /// The convolution's bias is left out in front of an instance norm, which takes away whatever constant it adds.
     pub fn forward(&self, input: Tensor<B, 4>) -> Tensor<B, 4> {
-        self.beside(input, None)
+        self.blurred(self.beside(input, None), 0)
+    }
+
+    /// Every second pixel of the blurred map, where there is a blur, from a band of it that begins at row `start`: at
+    /// the first, or one before the first that is kept.
+    pub fn blurred(&self, planes: Tensor<B, 4>, start: usize) -> Tensor<B, 4> {
+        let Some(blur) = &self.blur else { return planes };
+        let smooth = kernels::depthwise_conv2d(planes, blur.val().set_require_grad(false), None, Geometry::reflect(3));
+        let rows = smooth.dims()[2];
+        halved(if start == 0 { smooth } else { smooth.narrow(2, 1, rows - 1) })
+    }
+
+    /// The rows before the blur, where there is one, that a band of output rows is made of.
+    pub fn blur_rows(&self, rows: Range<usize>) -> Range<usize> {
+        if self.is_blurred() { (2 * rows.start).saturating_sub(1)..2 * rows.end } else { rows }
     }
 
     /// [`ConvNorm::forward`], and the sum with what was `skipped` around it.

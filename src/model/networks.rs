@@ -60,6 +60,14 @@ impl<B: Kernels> Generator<B> {
         }
     }
 
+    /// Channels of the pictures that it reads and writes.
+    pub fn channels(&self) -> [usize; 2] {
+        match self {
+            Self::Resnet(generator) => generator.channels(),
+            Self::Unet(generator) => generator.channels(),
+        }
+    }
+
     /// What the sides of a picture have to be multiples of.
     pub fn multiple(&self) -> usize {
         match self {

@@ -89,6 +89,11 @@ impl<B: Kernels> UnetGenerator<B> {
         self.down.len()
     }
 
+    /// Channels of the pictures that it reads and writes.
+    pub fn channels(&self) -> [usize; 2] {
+        [self.down.first().map_or(0, ConvNorm::inputs), self.head.weight.dims()[1]]
+    }
+
     /// # Shapes
     /// - input: `[N, in_channels, H, W]` in [-1, 1]; H and W multiples of 2^halvings
     /// - output: `[N, out_channels, H, W]` in [-1, 1]

@@ -169,6 +169,10 @@ fn facts(model: &Model) -> HtmlElement {
     let mut lines = vec![model.listed.sentence.clone()];
     if let Some(info) = &model.info {
         lines.push([&info.architecture, ", ", &format::grouped(info.parameters), " parameters"].concat());
+        let [reads, writes] = info.channels;
+        if ![0, 3].contains(&reads) || ![0, 3].contains(&writes) {
+            lines.push(["Channels: ", &reads.to_string(), " → ", &writes.to_string()].concat());
+        }
         if info.size > 0 {
             lines.push(["Trained on images of ", &info.size.to_string(), " pixels"].concat());
         }

@@ -14,6 +14,9 @@ pub struct ModelInfo {
     pub architecture: String,
     /// Number of parameters.
     pub parameters: u64,
+    /// Channels of the pictures that it reads and writes: 1 for grey, 3 for colour, 4 with alpha; 0 when unknown.
+    #[serde(default)]
+    pub channels: [u32; 2],
     /// Name of the domain it reads, e.g. `horse`.
     pub domain_from: String,
     /// Name of the domain it writes, e.g. `zebra`.

@@ -32,7 +32,7 @@ use crate::image::Picture;
 use crate::kernels::Kernels;
 use crate::platform::peers::Peers;
 use crate::protocol::{Command, Direction, Envelope, Event, Intervals, TRAINED_A_TO_B, TRAINED_B_TO_A, TrainData};
-use crate::translate::Budget;
+use crate::translate::{Budget, check_channels};
 use crate::weights::WeightError;
 
 /// The outside of a session.
@@ -156,10 +156,13 @@ where
                 let bytes = buffers.next().unwrap_or_default();
                 let data: Vec<_> = data.into_iter().zip(buffers).collect();
                 match Model::load(&bytes, &data, part.as_deref(), &self.place.device) {
-                    Ok((loaded, info)) => {
-                        self.models.insert(model.clone(), loaded);
-                        self.host.emit(Event::ModelLoaded { model, info }.into());
-                    }
+                    Ok((loaded, info)) => match check_channels(loaded.generator.channels()) {
+                        Ok(()) => {
+                            self.models.insert(model.clone(), loaded);
+                            self.host.emit(Event::ModelLoaded { model, info }.into());
+                        }
+                        Err(error) => self.fail(None, Some(model), format!("{file}: {error}")),
+                    },
                     Err(error) => {
                         let message = format!("{file}: {error}");
                         match error {

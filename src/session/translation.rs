@@ -133,7 +133,7 @@ pub async fn serve<B: Kernels, H: Host>(
         }
         Err(TranslateError::Cancelled) => Event::Cancelled { job }.into(),
         Err(TranslateError::Device(reason)) => return Err(reason),
-        Err(error @ TranslateError::TooSmall { .. }) => {
+        Err(error @ (TranslateError::TooSmall { .. } | TranslateError::Channels { .. } | TranslateError::Opaque)) => {
             Event::Failed { job: Some(job), model: None, message: format!("{named}{error}") }.into()
         }
     };

@@ -4,7 +4,7 @@ use burn::module::Module;
 use burn::tensor::backend::Backend;
 
 use crate::config::{NetD, NetG, TrainConfig};
-use crate::model::architecture::{PatchStyle, ResnetStyle};
+use crate::model::architecture::{Downsample, PatchStyle, ResnetStyle};
 use crate::model::{Architecture, Generator, PatchDiscriminator, parameters};
 use crate::protocol::{Direction, ModelInfo};
 
@@ -17,7 +17,8 @@ impl TrainConfig {
         let Self { affine, norm, upsample, skip, .. } = *self;
         let (ngf, n_blocks) = (self.ngf as usize, self.n_blocks as usize);
         let resnet = |separable| {
-            let style = ResnetStyle { separable, upsample, norm, skip };
+            let (downsample, upsample) = (Downsample::Strided, upsample.into());
+            let style = ResnetStyle { separable, downsample, upsample, norm, skip };
             Architecture::Resnet { in_channels: CHANNELS, out_channels: CHANNELS, ngf, n_blocks, affine, style }
         };
         let unet = |halvings| Architecture::Unet {
@@ -79,6 +80,7 @@ impl TrainConfig {
         ModelInfo {
             architecture: architecture.name(),
             parameters: architecture.parameter_count(),
+            channels: [CHANNELS as u32; 2],
             domain_from: from.clone(),
             domain_to: to.clone(),
             size: self.size,

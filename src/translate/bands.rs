@@ -94,10 +94,13 @@ impl<B: Kernels, S: Fn(Range<usize>) -> Tensor<B, 4>> Chain<'_, B, S> {
 
     /// Rows of a layer's output; its statistics are known.
     fn finished(&self, layer: usize, rows: Range<usize>) -> Tensor<B, 4> {
-        self.layers[layer].normalise(self.convolved(layer, rows), self.moments[layer].clone())
+        let from = self.layers[layer].blur_rows(rows);
+        let start = from.start;
+        let planes = self.layers[layer].normalise(self.convolved(layer, from), self.moments[layer].clone());
+        self.layers[layer].blurred(planes, start)
     }
 
-    /// Finds the statistics of the first layer that has none, over bands of `band` rows of its output.
+    /// Finds the statistics of the first layer that has none, over bands of `band` rows of its convolution.
     async fn measure<W: Watcher>(
         &mut self,
         layer: usize,
@@ -106,7 +109,8 @@ impl<B: Kernels, S: Fn(Range<usize>) -> Tensor<B, 4>> Chain<'_, B, S> {
         device: &B::Device,
     ) -> Result<(), TranslateError> {
         let mut moments = Moments::default();
-        for rows in self.bands(layer, band) {
+        let height = self.layers[layer].blur_rows(0..self.heights[layer + 1]).end;
+        for rows in bands(height, band) {
             progress.step().await?;
             moments.join(Moments::of(&self.convolved(layer, rows)).await?);
         }
@@ -210,18 +214,25 @@ pub async fn translate<B: Kernels>(
     let (height, middle_rows) = (rows / 4, if whole_blocks { rows / 4 } else { band });
     let passes = rows.div_ceil(band);
     let block_passes = if whole_blocks { 1 } else { 3 * height.div_ceil(middle_rows) };
-    let total =
-        passes * (generator.encoder().len() + generator.decoder().len() + 1) + block_passes * generator.blocks().len();
+    let is_blurred = generator.encoder().iter().any(|layer| layer.is_blurred());
+    let total = passes * (generator.encoder().len() + generator.decoder().len() + 1 + usize::from(is_blurred))
+        + block_passes * generator.blocks().len();
     let mut progress = Progress { watcher, done: 0, total };
 
     let mut encoder = Chain {
         layers: generator.encoder(),
         heights: vec![rows, rows, rows / 2, rows / 4],
-        source: |rows| planes::<B>(picture, rows, columns, device),
+        source: |rows| planes::<B>(picture, generator.channels()[0], rows, columns, device),
         moments: Vec::new(),
     };
     let mut parts = Vec::new();
     for (layer, scale) in [1, 2, 4].into_iter().enumerate() {
+        if is_blurred {
+            // Rows of the convolution, of which a blur keeps every second.
+            let rows = if layer == 0 { band } else { 2 * band / scale };
+            encoder.measure(layer, rows, &mut progress, device).await?;
+            continue;
+        }
         let mut moments = Moments::default();
         for rows in encoder.bands(layer, band / scale) {
             progress.step().await?;
@@ -234,8 +245,17 @@ pub async fn translate<B: Kernels>(
         }
         encoder.moments.push(moments.tensors(device));
     }
+    if is_blurred {
+        for rows in encoder.bands(2, band / 4) {
+            progress.step().await?;
+            parts.push(encoder.finished(2, rows));
+        }
+    }
     let [mean, scale] = encoder.moments[2].clone();
-    let mut parts = parts.into_iter().map(|part| encoder.layers[2].normalise(part, [mean.clone(), scale.clone()]));
+    let mut parts = parts.into_iter().map(|part| match is_blurred {
+        true => part,
+        false => encoder.layers[2].normalise(part, [mean.clone(), scale.clone()]),
+    });
     // Joined one after the other, so that both never exist at once.
     let together = if whole_blocks { usize::MAX } else { 4 };
     let mut joined = Vec::new();
@@ -275,24 +295,31 @@ pub async fn translate<B: Kernels>(
         let planes = generator.head().forward_rows(decoder.finished(1, from), start, rows.clone());
         let mut output = generator.activate(planes);
         if generator.has_skip() {
-            output = generator.finish(output, self::planes(picture, rows.clone(), columns, device));
+            output =
+                generator.finish(output, self::planes(picture, generator.channels()[0], rows.clone(), columns, device));
         }
         let seen = rows.end.min(picture.height as usize).saturating_sub(rows.start);
         let values = host(output.narrow(2, 0, seen).narrow(3, 0, picture.width as usize)).await?;
-        let part = Picture::from_planes(&values, picture.width, seen as u32);
+        let part = super::picture_of(&values, generator.channels()[1], picture.width, seen as u32);
         let bytes = 4 * picture.width as usize;
         result.pixels[rows.start * bytes..][..seen * bytes].copy_from_slice(&part.pixels);
     }
     if watcher.progress(1.0).await.is_break() {
         return Err(TranslateError::Cancelled);
     }
-    Ok(result.with_alpha_of(picture))
+    Ok(super::with_alpha(result, picture, generator.channels()))
 }
 
 /// Some rows of the picture's planes, mirrored past its right and lower edge.
-fn planes<B: Kernels>(picture: &Picture, rows: Range<usize>, columns: usize, device: &B::Device) -> Tensor<B, 4> {
+fn planes<B: Kernels>(
+    picture: &Picture,
+    channels: usize,
+    rows: Range<usize>,
+    columns: usize,
+    device: &B::Device,
+) -> Tensor<B, 4> {
     let [width, height] = [picture.width, picture.height].map(|side| side as usize);
-    let shape = [1, 3, rows.len(), columns];
+    let shape = [1, channels, rows.len(), columns];
     let mut pixels = Vec::with_capacity(4 * rows.len() * columns);
     for row in rows {
         let line = &picture.pixels[4 * width * mirrored(row, height)..][..4 * width];
@@ -302,5 +329,5 @@ fn planes<B: Kernels>(picture: &Picture, rows: Range<usize>, columns: usize, dev
         }
     }
     let band = Picture { width: columns as u32, height: shape[2] as u32, pixels };
-    Tensor::from_data(TensorData::new(band.to_planes(), shape), device)
+    Tensor::from_data(TensorData::new(super::planes(&band, channels), shape), device)
 }

@@ -41,12 +41,75 @@ pub enum TranslateError {
         /// The longer side of the largest picture of this shape that fits.
         largest_side: u32,
     },
+    /// The generator's pictures are none that this program knows.
+    #[error("{}", said_of_channels(*.reads, *.writes))]
+    Channels {
+        /// Channels of the pictures that it reads.
+        reads: usize,
+        /// Channels of those that it writes.
+        writes: usize,
+    },
+    /// A generator that reads transparency was given a picture without.
+    #[error(
+        "This generator reads pictures of 4 channels (red, green, blue and alpha), and this one has 3: it is opaque. \
+         Translate a picture with transparency, or take a generator for 3 channels."
+    )]
+    Opaque,
     /// Somebody asked to stop.
     #[error("The translation was cancelled.")]
     Cancelled,
     /// The device failed; its own words.
     #[error("The device failed during the translation: {0}")]
     Device(String),
+}
+
+/// What pictures of so many channels are called.
+pub fn channel_names(channels: usize) -> String {
+    let names = match channels {
+        1 => "grey",
+        3 => "colour",
+        4 => "colour and alpha",
+        _ => return format!("{channels} channels"),
+    };
+    names.into()
+}
+
+fn said_of_channels(reads: usize, writes: usize) -> String {
+    format!(
+        "This generator reads pictures of {reads} channels and writes pictures of {writes}; only pictures of 1 (grey), \
+         3 (colour) or 4 channels (colour and alpha) can be translated."
+    )
+}
+
+/// Whether there are pictures of these channels, in and out.
+///
+/// # Errors
+/// [`TranslateError::Channels`] when there are not.
+pub fn check_channels([reads, writes]: [usize; 2]) -> Result<(), TranslateError> {
+    let is_known = [reads, writes].iter().all(|channels| matches!(channels, 1 | 3 | 4));
+    if is_known { Ok(()) } else { Err(TranslateError::Channels { reads, writes }) }
+}
+
+/// What a network of so many channels in takes of a picture: its luminance, its colours, or those and its alpha.
+fn planes(picture: &Picture, channels: usize) -> Vec<f32> {
+    match channels {
+        1 => picture.to_grey_plane(),
+        4 => picture.to_rgba_planes(),
+        _ => picture.to_planes(),
+    }
+}
+
+/// The picture of a network of so many channels out.
+fn picture_of(planes: &[f32], channels: usize, width: u32, height: u32) -> Picture {
+    match channels {
+        1 => Picture::from_planes(&planes.repeat(3), width, height),
+        _ => Picture::from_planes(planes, width, height),
+    }
+}
+
+/// A translated picture with the alpha of the original, where neither network's end has an alpha of its own.
+fn with_alpha(translated: Picture, original: &Picture, channels: [usize; 2]) -> Picture {
+    if channels.contains(&4) { translated } else { translated.with_alpha_of(original) }
 }
 
 /// How much memory a translation may take, and how a backend takes it.
@@ -183,6 +246,12 @@ pub async fn translate<B: Kernels>(
     if width.min(height) < SMALLEST_SIDE {
         return Err(TranslateError::TooSmall { width, height });
     }
+    let channels = generator.channels();
+    let [reads, writes] = channels;
+    check_channels(channels)?;
+    if reads == 4 && picture.is_opaque() {
+        return Err(TranslateError::Opaque);
+    }
     match generator {
         Generator::Resnet(generator) => {
             if let Way::Bands { rows, whole_blocks } = budget.check(width, height, ngf)? {
@@ -192,23 +261,23 @@ pub async fn translate<B: Kernels>(
         Generator::Unet(_) => budget.check_whole(width, height, ngf, generator.multiple() as u32)?,
     }
     let [rows, columns] = [height, width].map(|side| (side as usize).next_multiple_of(generator.multiple()));
-    let padded = pad(&picture.to_planes(), [height as usize, width as usize], [rows, columns]);
-    let input = Tensor::<B, 4>::from_data(TensorData::new(padded, [1, 3, rows, columns]), device);
-    let mut planes = input.clone();
+    let padded = pad(&planes(picture, reads), [height as usize, width as usize], [rows, columns]);
+    let input = Tensor::<B, 4>::from_data(TensorData::new(padded, [1, reads, rows, columns]), device);
+    let mut maps = input.clone();
     let stages = generator.stages();
     for stage in 0..stages {
         if watcher.progress(stage as f32 / stages as f32).await.is_break() {
             return Err(TranslateError::Cancelled);
         }
-        planes = generator.stage(stage, planes);
+        maps = generator.stage(stage, maps);
     }
-    let cropped = generator.finish(planes, input).narrow(2, 0, height as usize).narrow(3, 0, width as usize);
+    let cropped = generator.finish(maps, input).narrow(2, 0, height as usize).narrow(3, 0, width as usize);
     let data = cropped.into_data_async().await.map_err(|error| TranslateError::Device(format!("{error:?}")))?;
     let values: Vec<f32> = data.iter::<f32>().collect();
     if watcher.progress(1.0).await.is_break() {
         return Err(TranslateError::Cancelled);
     }
-    Ok(Picture::from_planes(&values, width, height).with_alpha_of(picture))
+    Ok(with_alpha(picture_of(&values, writes, width, height), picture, channels))
 }
 
 /// The index that a padded one is read from: to the last pixel, back to the first, and so on.
@@ -217,9 +286,9 @@ fn mirrored(index: usize, side: usize) -> usize {
     if place < side { place } else { 2 * (side - 1) - place }
 }
 
-/// Three planes padded on the right and at the bottom, mirrored at the last pixel.
+/// Planes padded on the right and at the bottom, mirrored at the last pixel.
 fn pad(planes: &[f32], [height, width]: [usize; 2], [rows, columns]: [usize; 2]) -> Vec<f32> {
-    let mut padded = Vec::with_capacity(3 * rows * columns);
+    let mut padded = Vec::with_capacity(planes.len() / (height * width).max(1) * rows * columns);
     for plane in planes.chunks_exact(height * width) {
         for row in 0..rows {
             let line = &plane[mirrored(row, height) * width..][..width];
@@ -236,6 +305,7 @@ mod tests {
 
     use super::*;
     use crate::model::ResnetGeneratorConfig;
+    use crate::model::architecture::{Doubling, Downsample};
     use crate::model::parameters::init_normal;
 
     #[test]
@@ -270,25 +340,20 @@ mod tests {
     /// A generator with noise for weights, and a picture whose sides are no multiples of 4.
     fn compare(affine: bool, band: usize, width: u32, height: u32) {
         for whole_blocks in [true, false] {
-            compare_blocks(affine, band, whole_blocks, width, height);
+            compare_blocks(ResnetGeneratorConfig::new().with_affine(affine), band, whole_blocks, width, height);
         }
     }
 
     #[test]
     fn bands_add_the_picture_where_the_generator_does() {
-        let config = ResnetGeneratorConfig::new().with_ngf(4).with_n_blocks(2).with_skip(true);
         for whole_blocks in [true, false] {
-            compare_generators(config.clone(), 12, whole_blocks, 37, 61);
+            compare_blocks(ResnetGeneratorConfig::new().with_skip(true), 12, whole_blocks, 37, 61);
         }
     }
 
-    fn compare_blocks(affine: bool, band: usize, whole_blocks: bool, width: u32, height: u32) {
-        let config = ResnetGeneratorConfig::new().with_ngf(4).with_n_blocks(2).with_affine(affine);
-        compare_generators(config, band, whole_blocks, width, height);
-    }
-
-    fn compare_generators(config: ResnetGeneratorConfig, band: usize, whole_blocks: bool, width: u32, height: u32) {
+    fn compare_blocks(config: ResnetGeneratorConfig, band: usize, whole_blocks: bool, width: u32, height: u32) {
         let device = Default::default();
+        let config = config.with_ngf(4).with_n_blocks(2);
         let generator = init_normal(config.init::<Flex>(&device), 0.2, 7, "bands");
         let pixels = (0..4 * width * height).map(|i| if i % 4 == 3 { 255 } else { (i * i / 7 % 251) as u8 }).collect();
         let picture = Picture { width, height, pixels };
@@ -303,6 +368,56 @@ mod tests {
         let worst = whole.pixels.iter().zip(&banded.pixels).map(|(a, b)| a.abs_diff(*b)).max();
         assert!(worst <= Some(1), "bands of {band} rows differ from the whole by {worst:?}");
         assert!(whole.pixels.iter().any(|value| *value != whole.pixels[0]), "the picture has something to compare");
+    }
+
+    #[test]
+    fn bands_of_every_style_make_the_same_picture_as_the_whole() {
+        let config = ResnetGeneratorConfig::new();
+        let ups = [Doubling::Resize, Doubling::ResizeZero, Doubling::Bilinear, Doubling::Blurred, Doubling::Transposed];
+        let downs = [Downsample::Strided, Downsample::Mirrored, Downsample::Blurred];
+        for (index, upsample) in ups.into_iter().enumerate() {
+            let styled = config.with_upsample(upsample).with_downsample(downs[index % 3]);
+            compare_blocks(styled, 8, index % 2 == 0, 20, 45);
+        }
+        compare_blocks(config.with_downsample(Downsample::Blurred), 4, false, 18, 70);
+    }
+
+    fn run(config: ResnetGeneratorConfig, picture: &Picture) -> Result<Picture, TranslateError> {
+        let device = Default::default();
+        let generator = init_normal(config.with_ngf(2).with_n_blocks(1).init::<Flex>(&device), 0.3, 7, "channels");
+        let roomy = Budget { total: u64::MAX, tensor: u64::MAX, maps: 3.0 };
+        let whole = pollster::block_on(translate(&generator.clone().into(), 2, picture, &device, roomy, &Patient))?;
+        let bands = pollster::block_on(bands::translate(&generator, picture, 8, true, &device, &Patient))?;
+        let worst = whole.pixels.iter().zip(&bands.pixels).map(|(a, b)| a.abs_diff(*b)).max();
+        assert!(worst <= Some(1), "{worst:?}");
+        Ok(whole)
+    }
+
+    #[test]
+    fn channels_are_luminance_colours_and_alpha() {
+        let config = ResnetGeneratorConfig::new();
+        let colour = |i: u32| [(i * 37) as u8, (i * i) as u8, (i / 5) as u8, 255];
+        let opaque = Picture { width: 24, height: 20, pixels: (0..480).flat_map(colour).collect() };
+        let is_grey = |picture: &Picture| picture.pixels.chunks_exact(4).all(|p| p[0] == p[1] && p[1] == p[2]);
+        let grey = run(config.with_out_channels(1), &opaque).expect("three to one");
+        assert!(is_grey(&grey) && grey.is_opaque());
+        let levels = opaque.to_grey_plane().into_iter().flat_map(|value| {
+            let level = ((value + 1.0) * 127.5).round() as u8;
+            [level, level, level, 255]
+        });
+        let luminance = Picture { pixels: levels.collect(), ..opaque.clone() };
+        let config_in = config.with_in_channels(1);
+        let coloured = run(config_in, &opaque).expect("one to three");
+        assert!(!is_grey(&coloured));
+        assert_eq!(coloured, run(config_in, &luminance).expect("of its luminance, the same"));
+        let with_alpha = config.with_in_channels(4).with_out_channels(4);
+        assert_eq!(run(with_alpha, &opaque), Err(TranslateError::Opaque));
+        let mut clear = opaque.clone();
+        clear.pixels.iter_mut().skip(3).step_by(28).for_each(|alpha| *alpha = 90);
+        let result = run(with_alpha, &clear).expect("four to four");
+        assert!(!result.is_opaque() && result != clear);
+        let refused = run(config.with_in_channels(2), &opaque);
+        assert_eq!(refused, Err(TranslateError::Channels { reads: 2, writes: 3 }));
     }
 
     #[test]

@@ -60,7 +60,10 @@ pub enum WeightError {
         tensor: String,
     },
     /// Values of a type that weights are not stored in.
-    #[error("The tensor `{tensor}` holds values of type {dtype}; only F32, F16 and BF16 can be read.")]
+    #[error(
+        "The tensor `{tensor}` holds values of type {dtype}; weights are read in float32, float64, float16 and bfloat16. \
+         Convert them (in PyTorch `tensor.float()`) and save them again."
+    )]
     Dtype {
         /// The tensor's name.
         tensor: String,
@@ -101,8 +104,8 @@ pub enum WeightError {
     },
     /// Something in a pickle that tensors do not need.
     #[error(
-        "This file needs {what}, which no plain tensors do: it was not opened, and nothing in it was run. \
-         If you made it, save `model.state_dict()` alone."
+        "This file needs {what} for its tensors, which is not run here, and neither was anything else in it. \
+         If you made it, save `model.state_dict()`."
     )]
     Forbidden {
         /// A Python name or an operation.

@@ -57,6 +57,7 @@ pub(super) fn understand(metadata: &BTreeMap<String, String>) -> ModelInfo {
     ModelInfo {
         architecture: text(ARCHITECTURE),
         parameters: 0,
+        channels: [0; 2],
         domain_from: text(DOMAIN_FROM),
         domain_to: text(DOMAIN_TO),
         size: text(SIZE).parse().unwrap_or(0),
@@ -89,6 +90,7 @@ mod tests {
         ModelInfo {
             architecture: "resnet_6blocks".into(),
             parameters: 0,
+            channels: [0; 2],
             domain_from: "horse".into(),
             domain_to: "zebra".into(),
             size: 128,

@@ -8,6 +8,7 @@
 
 mod disk;
 mod error;
+mod fold;
 pub mod metadata;
 pub mod networks;
 mod onnx;
@@ -56,11 +57,48 @@ pub struct WeightFile {
     pub tensors: Vec<NamedTensor>,
     /// What was changed or assumed while reading, in whole sentences; nothing for files of this program.
     pub notes: Vec<String>,
+    /// A tensor that is in the file and not among [`Self::tensors`]: a convolution's weight, if there is one.
+    pub unread: Option<Unread>,
+}
+
+/// Said of values that were rounded.
+const ROUNDED: &str = "Values of 64 bits were rounded to 32 bits.";
+
+/// A tensor that could not be read.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Unread {
+    /// Its name.
+    pub tensor: String,
+    /// The type of its values, where that is why.
+    pub dtype: String,
+    /// What would have to be called for it, where that is why.
+    pub callable: Option<String>,
+    /// Whether it has the four sides of a convolution's weight.
+    pub is_kernel: bool,
+}
+
+impl Unread {
+    /// Takes down a tensor of values that are no weights; most are counters, so that one with four sides goes first.
+    fn note(unread: &mut Option<Self>, name: &str, dtype: &str, sides: usize) {
+        let is_kernel = sides == 4;
+        if unread.as_ref().is_none_or(|unread| is_kernel && !unread.is_kernel && unread.callable.is_none()) {
+            let (tensor, dtype) = (printable(name), printable(dtype));
+            *unread = Some(Self { tensor, dtype, callable: None, is_kernel });
+        }
+    }
+
+    /// Why, in a sentence.
+    fn error(self) -> WeightError {
+        match self.callable {
+            Some(what) => WeightError::Forbidden { what },
+            None => WeightError::Dtype { tensor: self.tensor, dtype: self.dtype },
+        }
+    }
 }
 
 impl WeightFile {
     /// Reads the bytes of a `.safetensors`, PyTorch or ONNX file, told apart by how they begin, with values
-    /// of 16 or 32 bits (the last two's also of 64, rounded). Names are left as they are: see [`Self::network`]; those
+    /// of 16, 32 or 64 bits (these rounded). Names are left as they are: see [`Self::network`]; those
     /// of an ONNX graph, which say little, are the official ones at once.
     ///
     /// # Errors
@@ -159,9 +197,12 @@ impl WeightFile {
     /// metadata give empty texts and zeroes.
     pub fn info(&self) -> ModelInfo {
         let said = metadata::understand(&self.metadata);
+        let architecture = self.architecture().ok();
+        let channels = architecture.and_then(|architecture| architecture.generator_channels()).unwrap_or_default();
         ModelInfo {
-            architecture: self.architecture().map_or(said.architecture, |architecture| architecture.name()),
+            architecture: architecture.map_or(said.architecture, |architecture| architecture.name()),
             parameters: self.tensors.iter().map(|tensor| tensor.values.len() as u64).sum(),
+            channels: channels.map(|count| count as u32),
             notes: self.notes.clone(),
             ..said
         }

@@ -4,12 +4,12 @@
 //! that shift the official names, prefixes such as `module.` and other people's names for the same layers
 //! need no lists of names.
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 
 use super::error::printable;
-use super::{NamedTensor, WeightError, WeightFile, metadata, official_order};
+use super::{NamedTensor, WeightError, WeightFile, fold, metadata, official_order};
 use crate::config::Norm;
-use crate::model::architecture::{Architecture, Parameter, WITHOUT_NORM};
+use crate::model::architecture::{Architecture, Doubling, FILTER, Parameter, ResnetStyle, WITHOUT_NORM};
 
 /// Components of a name that are looked through for networks.
 const MAX_DEPTH: usize = 8;
@@ -53,7 +53,17 @@ impl WeightFile {
         let running = self.drop_running_statistics();
         // Other programs' files without biases are of networks with instance norms, more likely than of ones without.
         let bare = self.metadata.get(metadata::ARCHITECTURE).is_some_and(|name| name.ends_with(WITHOUT_NORM));
-        let (mut found, nearest) = search(&self.tensors, bare);
+        let (mut found, mut nearest) = search(&self.tensors, bare);
+        // A discriminator has its spectral norm; elsewhere norms of weights are as good as the weights that they give.
+        let taken: HashSet<usize> = found.iter().flat_map(Found::places).collect();
+        if fold::fold(&mut self.tensors, &taken) {
+            (found, nearest) = search(&self.tensors, bare);
+            if found.iter().any(Found::is_generator) {
+                self.notes.push(
+                    "Spectral or weight norm was folded into the weights, as PyTorch does when it translates.".into(),
+                );
+            }
+        }
         let names = |found: &[Found]| found.iter().map(|network| printable(&network.path)).collect::<Vec<_>>();
         if let Some(part) = part {
             let all = names(&found);
@@ -71,7 +81,10 @@ impl WeightFile {
             }
         }
         match found.len() {
-            0 => Err(nearest.map(|(error, _)| error).unwrap_or_else(|| self.unknown())),
+            0 => Err(match self.unread.take_if(|unread| unread.is_kernel || unread.callable.is_some()) {
+                Some(unread) => unread.error(),
+                None => nearest.map(|(error, _)| error).unwrap_or_else(|| self.unknown()),
+            }),
             1 => match found.remove(0).kind {
                 Kind::Unet => Err(WeightError::OtherNetwork {
                     what: "a U-Net generator with batch norm or with other names (as of pix2pix)",
@@ -141,6 +154,7 @@ impl WeightFile {
             ),
         ];
         self.notes.extend(notes.into_iter().filter(|(is_so, _)| *is_so).map(|(_, note)| note.to_owned()));
+        self.notes.extend(doubling_note(architecture).map(str::to_owned));
         Self { tensors, ..self }
     }
 }
@@ -155,7 +169,31 @@ fn running_note(architecture: Architecture) -> &'static str {
     }
 }
 
+/// What no name tells for sure.
+fn doubling_note(architecture: Architecture) -> Option<&'static str> {
+    let Architecture::Resnet { style, .. } = architecture else { return None };
+    match style.upsample {
+        Doubling::ResizeZero => Some(
+            "Its doublings were taken for nearest neighbours with a zero-padded convolution; if they are others, its \
+             pictures will be wrong.",
+        ),
+        Doubling::Bilinear => Some(
+            "Its doublings were taken for bilinear ones with a mirrored convolution; if they are others, its pictures \
+             will be wrong.",
+        ),
+        _ => None,
+    }
+}
+
 impl Found {
+    /// The tensors that it is made of.
+    fn places(&self) -> Vec<usize> {
+        match &self.kind {
+            Kind::Known(_, places) => places.iter().copied().flatten().collect(),
+            Kind::Unet => Vec::new(),
+        }
+    }
+
     fn is_generator(&self) -> bool {
         matches!(self.kind, Kind::Unet | Kind::Known(Architecture::Resnet { .. } | Architecture::Unet { .. }, _))
     }
@@ -291,6 +329,10 @@ fn sequence(tensors: &[NamedTensor], members: &[usize]) -> Result<Kind, Misfit> 
     // Each convolution's weight, and the vectors after it: its bias, its norm's scale and shift.
     let mut layers: Vec<Vec<usize>> = Vec::new();
     for &member in members {
+        // A blur's filters have no place among convolutions.
+        if tensors[member].name.ends_with(FILTER) {
+            return Err(Misfit::Other);
+        }
         match (shape(member).len(), layers.last_mut()) {
             (4, _) => layers.push(vec![member]),
             (1, Some(layer)) => layer.push(member),
@@ -300,7 +342,13 @@ fn sequence(tensors: &[NamedTensor], members: &[usize]) -> Result<Kind, Misfit> 
     let kernels: Vec<&[usize]> = layers.iter().map(|layer| shape(layer[0])).collect();
     let vectors: BTreeSet<usize> = layers.iter().map(|layer| layer.len() - 1).collect();
     let affine = layers.first().is_some_and(|layer| layer.len() > 2);
-    let architecture = guess(&kernels, affine).ok_or(Misfit::Other)?;
+    // The module's number in its list, if it lies in one.
+    let numbers = layers.iter().map(|layer| tensors[layer[0]].name.rsplit('.').find_map(|part| part.parse().ok()));
+    let architecture = guess(&kernels, &numbers.collect::<Vec<_>>(), affine).ok_or(Misfit::Other)?;
+    // Whatever stands before them, these names say how the map is padded.
+    let is_mirrored =
+        layers.get(1).is_some_and(|layer| tensors[layer[0]].name.ends_with("down_blocks.0.conv.0.weight"));
+    let architecture = if is_mirrored { architecture.mirrored() } else { architecture };
     if vectors.last().is_some_and(|most| *most > 3) {
         return Err(Misfit::Other);
     }
@@ -330,13 +378,25 @@ fn sequence(tensors: &[NamedTensor], members: &[usize]) -> Result<Kind, Misfit> 
     if layers.next().is_some() { Err(Misfit::Other) } else { Ok(Kind::Known(architecture, places)) }
 }
 
-/// The architecture that convolutions of these shapes begin like.
-fn guess(kernels: &[&[usize]], affine: bool) -> Option<Architecture> {
+/// The architecture that convolutions of these shapes, with these numbers of their modules, begin like.
+fn guess(kernels: &[&[usize]], numbers: &[Option<usize>], affine: bool) -> Option<Architecture> {
     let last = kernels.last()?;
     match **kernels.first()? {
         [ngf, in_channels, 7, 7] => {
             let blocks = kernels.len().checked_sub(6)? / 2;
-            Architecture::resnet(in_channels, last[0], ngf, blocks, affine)
+            let [.., first, second, _] = kernels else { return None };
+            let apart = match numbers {
+                [.., Some(first), Some(second), _] => second.checked_sub(*first),
+                _ => None,
+            };
+            let upsample = match apart {
+                _ if first[0] >= first[1] || second[0] >= second[1] => Doubling::Transposed,
+                // Resizing, padding, convolution, norm and activation.
+                Some(5) => Doubling::Bilinear,
+                _ => Doubling::ResizeZero,
+            };
+            let style = ResnetStyle { upsample, ..ResnetStyle::PAPER };
+            Architecture::styled(in_channels, last[0], ngf, blocks, affine, style)
         }
         [ndf, in_channels, 4, 4] if last[0] == 1 && !affine => {
             Architecture::patch(in_channels, ndf, kernels.len().checked_sub(2)?)

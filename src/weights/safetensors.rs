@@ -15,7 +15,7 @@ use serde::ser::{SerializeMap, Serializer};
 use serde::{Deserialize, Deserializer, Serialize};
 
 use super::error::printable;
-use super::{NamedTensor, Storage, WeightError, WeightFile};
+use super::{NamedTensor, Storage, Unread, WeightError, WeightFile};
 
 /// Longest header that is read. The paper's generator has one of 5 kB.
 pub const MAX_HEADER_BYTES: u64 = 4 << 20;
@@ -25,8 +25,6 @@ pub const MAX_FILE_BYTES: u64 = 1 << 30;
 /// Bytes of the header's length; the header is padded to a multiple of it, too.
 const PREFIX: usize = 8;
 const METADATA: &str = "__metadata__";
-/// The type of a norm's `num_batches_tracked`, which is passed over.
-const COUNTER: &str = "I64";
 
 /// What the header says of one tensor.
 #[derive(Serialize, Deserialize)]
@@ -83,9 +81,21 @@ pub(super) fn read(bytes: &[u8]) -> Result<WeightFile, WeightError> {
     if found > expected {
         return Err(WeightError::TrailingBytes { expected, found });
     }
-    let weights = entries.into_iter().filter(|(_, entry)| entry.dtype != COUNTER);
-    let tensors = weights.map(|(name, entry)| decode(name, &entry, data)).collect::<Result<_, _>>()?;
-    Ok(WeightFile { metadata: header.metadata, tensors, ..WeightFile::default() })
+    let mut file = WeightFile { metadata: header.metadata, ..WeightFile::default() };
+    if entries.iter().any(|(_, entry)| entry.dtype == "F64") {
+        file.notes.push(super::ROUNDED.into());
+    }
+    for (name, entry) in entries {
+        if is_weight(&entry.dtype) {
+            file.tensors.push(decode(name, &entry, data)?);
+        } else {
+            Unread::note(&mut file.unread, &name, &entry.dtype, entry.shape.len());
+        }
+    }
+    match file.unread.take_if(|_| file.tensors.is_empty()) {
+        Some(unread) => Err(unread.error()),
+        None => Ok(file),
+    }
 }
 
 fn parse_header(bytes: &[u8]) -> Result<Header, WeightError> {
@@ -106,8 +116,7 @@ fn parse_header(bytes: &[u8]) -> Result<Header, WeightError> {
 /// taken for it. Returns where it ends.
 fn check(name: &str, entry: &Entry, start: u64) -> Result<u64, WeightError> {
     let tensor = || printable(name);
-    let is_counter = entry.dtype == COUNTER && name.ends_with("num_batches_tracked");
-    let Some(width) = width(&entry.dtype).or(is_counter.then_some(8)) else {
+    let Some(width) = width(&entry.dtype) else {
         return Err(WeightError::Dtype { tensor: tensor(), dtype: printable(&entry.dtype) });
     };
     let (found, end) = entry.data_offsets;
@@ -124,11 +133,20 @@ fn check(name: &str, entry: &Entry, start: u64) -> Result<u64, WeightError> {
     Ok(end)
 }
 
-/// Bytes of a value, for the types that weights are stored in.
+/// Whether weights are stored in a type; the others are those of counters and the like, which are passed over.
+fn is_weight(dtype: &str) -> bool {
+    matches!(dtype, "F64" | "F32" | "F16" | "BF16")
+}
+
+/// Bytes of a value, for the types that have whole ones.
 fn width(dtype: &str) -> Option<u64> {
     match dtype {
-        "F32" => Some(4),
-        "F16" | "BF16" => Some(2),
+        "C128" => Some(16),
+        "F64" | "I64" | "U64" | "C64" => Some(8),
+        "F32" | "I32" | "U32" => Some(4),
+        "F16" | "BF16" | "I16" | "U16" => Some(2),
+        "I8" | "U8" | "BOOL" => Some(1),
+        _ if dtype.starts_with("F8_") => Some(1),
         _ => None,
     }
 }
@@ -141,6 +159,7 @@ fn decode(name: String, entry: &Entry, data: &[u8]) -> Result<NamedTensor, Weigh
     let values: Vec<f32> = match entry.dtype.as_str() {
         "F16" => halves().map(|&pair| f16::from_le_bytes(pair).to_f32()).collect(),
         "BF16" => halves().map(|&pair| bf16::from_le_bytes(pair).to_f32()).collect(),
+        "F64" => bytes.as_chunks::<8>().0.iter().map(|&eight| f64::from_le_bytes(eight) as f32).collect(),
         _ => bytes.as_chunks::<4>().0.iter().map(|&four| f32::from_le_bytes(four)).collect(),
     };
     let tensor = NamedTensor { name, shape: entry.shape.iter().map(|&side| side as usize).collect(), values };

@@ -3,7 +3,7 @@
 use super::graph::Graph;
 use super::steps::{Conv, Kind, Op, Step, misfit, steps};
 use super::tensor::{Store, Tensor};
-use crate::config::{Norm, Upsample};
+use crate::config::Norm;
 use crate::model::Architecture;
 use crate::model::architecture::ResnetStyle;
 use crate::weights::error::printable;
@@ -110,9 +110,9 @@ impl<'w, 'a> Walk<'w, 'a> {
         if n_blocks == 0 {
             return Err(self.unexpected("a residual block is needed, which begins with padding by reflection of 1"));
         }
-        let upsample = if matches!(self.peek(), Some(Op::Double)) { Upsample::Resize } else { Upsample::Transposed };
+        let upsample = if matches!(self.peek(), Some(Op::Double)) { Doubling::Resize } else { Doubling::Transposed };
         for _ in 0..2 {
-            if upsample == Upsample::Resize {
+            if upsample == Doubling::Resize {
                 self.take(|op| matches!(op, Op::Double), "doubling by repeating pixels is needed")?;
                 self.pad(1)?;
                 self.conv(PLAIN, "a 3×3 convolution of stride 1 without padding of its own")?;

@@ -8,9 +8,9 @@ use std::collections::BTreeSet;
 
 use super::proto::{self, Message, Side, data_type, graph};
 use super::{EPSILON, SLOPE};
-use crate::config::{Norm, Upsample};
+use crate::config::Norm;
 use crate::model::Architecture;
-use crate::model::architecture::ResnetStyle;
+use crate::model::architecture::{Doubling, Downsample, ResnetStyle};
 use crate::weights::{Storage, WeightError, WeightFile};
 
 /// Operators as of 2021: `Pad` that reflects, and nothing newer.
@@ -76,6 +76,14 @@ struct Builder<'a> {
 impl Builder<'_> {
     /// The official `Sequential` of a residual generator, position by position.
     fn resnet(&mut self, ngf: usize, n_blocks: usize, style: ResnetStyle) -> Result<(), WeightError> {
+        let is_official = style.downsample == Downsample::Strided
+            && matches!(style.upsample, Doubling::Transposed | Doubling::Resize);
+        if !is_official {
+            let reason = "an ONNX graph of a generator that is not the official code's (blurs, mirrored or bilinear \
+                          layers) is not known here; .safetensors and .pth are"
+                .to_owned();
+            return Err(WeightError::Unwritable { reason });
+        }
         let layer = |position: usize| format!("model.{position}");
         self.pad(&layer(0), 3);
         self.convolution(&layer(1), &[])?.normalise(&layer(2), ngf)?.unary(&layer(3), "Relu");
@@ -91,8 +99,8 @@ impl Builder<'_> {
         let doubling = [&halving[..], &[proto::ints("output_padding", &[1, 1])]].concat();
         for (position, factor) in [(up, 2), (up + 3, 1)] {
             match style.upsample {
-                Upsample::Transposed => self.weighted(&layer(position), "ConvTranspose", &doubling)?,
-                Upsample::Resize => {
+                Doubling::Transposed => self.weighted(&layer(position), "ConvTranspose", &doubling)?,
+                _ => {
                     self.resize(&format!("{}.resize", layer(position)));
                     self.pad(&format!("{}.pad", layer(position)), 1);
                     self.convolution(&layer(position), &[])?

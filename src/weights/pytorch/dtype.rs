@@ -4,7 +4,7 @@ use half::{bf16, f16};
 
 /// A type of values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Dtype {
+pub enum Dtype<'a> {
     /// 16 bits, IEEE 754.
     Half,
     /// The upper 16 bits of a [`Self::Float`].
@@ -13,11 +13,12 @@ pub enum Dtype {
     Float,
     /// 64 bits.
     Double,
-    /// Integers, booleans, complex numbers of so many bytes: buffers that no network here has.
-    Other(u8),
+    /// Integers, booleans, complex numbers and floats of fewer bits: PyTorch's name and bytes of a value. No network here
+    /// has them.
+    Other(&'a str, u8),
 }
 
-impl Dtype {
+impl<'a> Dtype<'a> {
     /// The type of `torch.FloatStorage` and its like; `None` for what is no storage.
     pub fn of_storage(name: &str) -> Option<Self> {
         Some(match name.strip_suffix("Storage")? {
@@ -25,19 +26,34 @@ impl Dtype {
             "BFloat16" => Self::BFloat16,
             "Float" => Self::Float,
             "Double" => Self::Double,
-            "Byte" | "Char" | "Bool" => Self::Other(1),
-            "Short" => Self::Other(2),
-            "Int" => Self::Other(4),
-            "Long" | "ComplexFloat" => Self::Other(8),
-            "ComplexDouble" => Self::Other(16),
+            "Byte" => Self::Other("uint8", 1),
+            "Char" => Self::Other("int8", 1),
+            "Bool" => Self::Other("bool", 1),
+            "Short" => Self::Other("int16", 2),
+            "Int" => Self::Other("int32", 4),
+            "Long" => Self::Other("int64", 8),
+            "ComplexFloat" => Self::Other("complex64", 8),
+            "ComplexDouble" => Self::Other("complex128", 16),
+            "QInt8" => Self::Other("qint8", 1),
+            "QUInt8" => Self::Other("quint8", 1),
+            "QInt32" => Self::Other("qint32", 4),
+            // Bytes, whose type stands beside the tensor.
+            "Untyped" => Self::Other("bytes", 1),
             _ => return None,
         })
     }
 
-    /// Whether `torch.` + `name` is a type of values.
-    pub fn is_name(name: &str) -> bool {
-        let base = name.trim_end_matches(|c: char| c.is_ascii_digit());
-        ["float", "bfloat", "int", "uint", "complex", "bool", "half", "double", "long"].contains(&base)
+    /// The type `torch.` + `name`; `None` for what is none.
+    pub fn named(name: &'a str) -> Option<Self> {
+        const STARTS: [&str; 9] = ["float", "int", "uint", "complex", "bool", "long", "short", "quint", "qint"];
+        Some(match name {
+            "half" | "float16" => Self::Half,
+            "bfloat16" => Self::BFloat16,
+            "float" | "float32" => Self::Float,
+            "double" | "float64" => Self::Double,
+            _ if STARTS.iter().any(|start| name.starts_with(start)) => Self::Other(name, 1),
+            _ => return None,
+        })
     }
 
     /// Bytes of a value.
@@ -46,7 +62,7 @@ impl Dtype {
             Self::Half | Self::BFloat16 => 2,
             Self::Float => 4,
             Self::Double => 8,
-            Self::Other(width) => width.into(),
+            Self::Other(_, width) => width.into(),
         }
     }
 
@@ -57,7 +73,7 @@ impl Dtype {
             Self::BFloat16 => bytes.as_chunks().0.iter().map(brain).collect(),
             Self::Float => bytes.as_chunks().0.iter().map(single).collect(),
             Self::Double => bytes.as_chunks().0.iter().map(double).collect(),
-            Self::Other(_) => Vec::new(),
+            Self::Other(..) => Vec::new(),
         }
     }
 
@@ -68,7 +84,7 @@ impl Dtype {
             Self::BFloat16 => bytes.as_chunks().0.get(index).map(brain),
             Self::Float => bytes.as_chunks().0.get(index).map(single),
             Self::Double => bytes.as_chunks().0.get(index).map(double),
-            Self::Other(_) => None,
+            Self::Other(..) => None,
         };
         value.unwrap_or_default()
     }

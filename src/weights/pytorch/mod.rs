@@ -12,9 +12,9 @@ mod write;
 use std::collections::{HashMap, HashSet};
 
 use super::error::printable;
-use super::{NamedTensor, WeightError, WeightFile};
+use super::{NamedTensor, Unread, WeightError, WeightFile};
 use dtype::Dtype;
-use pickle::{Container, Pickle, Value, damaged};
+use pickle::{Container, Global, Object, Pickle, Value, damaged};
 pub(super) use write::write;
 
 /// What may be taken beside four times the size of the file.
@@ -25,6 +25,8 @@ const MAGIC: &[u8] = b"\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19";
 const OLD_VERSION: i64 = 1001;
 /// Our own part of an archive: the metadata, as JSON. PyTorch passes over it.
 const METADATA: &str = "cyclegan.json";
+/// Objects beside the weights that are told by name; the others are counted.
+const TOLD: usize = 4;
 /// Deepest nesting of dictionaries and longest name of a tensor.
 const MAX_DEPTH: usize = 16;
 const MAX_NAME: usize = 1000;
@@ -83,7 +85,16 @@ fn read_stream(bytes: &[u8], budget: &mut u64) -> Result<WeightFile, WeightError
     let (_system, rest) = Pickle::read(rest, budget)?;
     let (pickle, rest) = Pickle::read(rest, budget)?;
     let (keys, mut rest) = Pickle::read(rest, budget)?;
-    let types: HashMap<&str, Dtype> = pickle.storages.iter().map(|storage| (storage.key, storage.dtype)).collect();
+    let mut types: HashMap<&str, Dtype> = HashMap::new();
+    for storage in &pickle.storages {
+        // A tensor may have another type than its storage, whose own comes first.
+        types.entry(storage.key).or_insert(storage.dtype);
+    }
+    if pickle.tensors.is_empty()
+        && let Some(what) = maker(&pickle, pickle.root)
+    {
+        return Err(WeightError::Forbidden { what });
+    }
     let mut runs = HashMap::new();
     for key in keys.items(keys.root).ok_or_else(|| damaged("its list of storages is missing"))? {
         let Value::Text(key) = *key else { return Err(damaged("its list of storages has no names")) };
@@ -99,6 +110,15 @@ fn read_stream(bytes: &[u8], budget: &mut u64) -> Result<WeightFile, WeightError
     tensors(&pickle, &runs, budget)
 }
 
+/// What would have made an object, if the value is one, or the name that it is.
+fn maker(pickle: &Pickle, value: Value) -> Option<String> {
+    let (module, name) = match value {
+        Value::Global(Global::Unknown(module, name)) => (module, name),
+        _ => pickle.object(value)?.1.maker,
+    };
+    Some(printable(&[module, ".", name].concat()))
+}
+
 /// Every tensor of floats that can be reached through dictionaries and lists.
 fn tensors<'a>(pickle: &Pickle<'a>, runs: &HashMap<&str, &[u8]>, budget: &mut u64) -> Result<WeightFile, WeightError> {
     let mut file = WeightFile::default();
@@ -106,12 +126,32 @@ fn tensors<'a>(pickle: &Pickle<'a>, runs: &HashMap<&str, &[u8]>, budget: &mut u6
     // Containers may be shared, or hold themselves: each is walked once.
     let mut seen = HashSet::new();
     let mut left = vec![(String::new(), pickle.root, 0)];
+    let (mut passed, mut told, mut first) = (0, Vec::new(), None);
     while let Some((name, value, depth)) = left.pop() {
+        let is_new = match value {
+            Value::Container(index) => seen.insert(index),
+            _ => true,
+        };
+        if !is_new {
+            continue;
+        }
+        if let Some(what) = maker(pickle, value) {
+            passed += 1;
+            first.get_or_insert_with(|| what.clone());
+            if told.len() < TOLD {
+                told.push(if name.is_empty() { what.clone() } else { format!("`{}` ({what})", printable(&name)) });
+            }
+            if pickle.object(value).is_some_and(|(_, object)| object.is_tensor) && file.unread.is_none() {
+                file.unread = Some(Unread { tensor: printable(&name), callable: Some(what), ..Unread::default() });
+            }
+        }
         match value {
-            Value::Container(index) if depth < MAX_DEPTH && seen.insert(index) => {
+            Value::Container(index) if depth < MAX_DEPTH => {
                 let mut children = Vec::new();
                 let mut child = |key: &str, value: Value<'a>| {
-                    if matches!(value, Value::Container(_) | Value::Tensor(_)) && name.len() + key.len() < MAX_NAME {
+                    let is_looked_at =
+                        matches!(value, Value::Container(_) | Value::Tensor(_) | Value::Global(Global::Unknown(..)));
+                    if is_looked_at && name.len() + key.len() < MAX_NAME {
                         let path = if name.is_empty() { key.to_owned() } else { format!("{name}.{key}") };
                         spend(budget, 2 * (path.capacity() + size_of::<(String, Value, usize)>()))?;
                         children.push((path, value));
@@ -119,7 +159,7 @@ fn tensors<'a>(pickle: &Pickle<'a>, runs: &HashMap<&str, &[u8]>, budget: &mut u6
                     Ok::<(), WeightError>(())
                 };
                 match &pickle.containers[index] {
-                    Container::Dict(pairs) => {
+                    Container::Dict(pairs) | Container::Object(Object { pairs, .. }) => {
                         // Numbers for keys are an optimiser's.
                         for (key, value) in pairs {
                             if let Value::Text(key) = key {
@@ -136,8 +176,9 @@ fn tensors<'a>(pickle: &Pickle<'a>, runs: &HashMap<&str, &[u8]>, budget: &mut u6
                 left.extend(children.into_iter().rev().map(|(path, value)| (path, value, depth + 1)));
             }
             Value::Tensor(index) => {
-                let dtype = pickle.storages[pickle.tensors[index].storage].dtype;
-                if matches!(dtype, Dtype::Other(_)) {
+                let tensor = &pickle.tensors[index];
+                if let Dtype::Other(dtype, _) = pickle.storages[tensor.storage].dtype {
+                    Unread::note(&mut file.unread, &name, dtype, tensor.shape.len());
                     continue;
                 }
                 let tensor = decode(name, index, pickle, runs, budget)?;
@@ -150,10 +191,20 @@ fn tensors<'a>(pickle: &Pickle<'a>, runs: &HashMap<&str, &[u8]>, budget: &mut u6
         }
     }
     if file.tensors.is_empty() {
-        return Err(WeightError::NoTensors);
+        return Err(match (file.unread, first) {
+            (Some(unread), _) => unread.error(),
+            (None, Some(what)) => WeightError::Forbidden { what },
+            (None, None) => WeightError::NoTensors,
+        });
     }
     if pickle.storages.iter().any(|storage| storage.dtype == Dtype::Double) {
-        file.notes.push("Values of 64 bits were rounded to 32 bits.".into());
+        file.notes.push(super::ROUNDED.into());
+    }
+    if passed > 0 {
+        let more = if passed > told.len() { format!(" and {} more", passed - told.len()) } else { String::new() };
+        let told = told.join(", ");
+        file.notes
+            .push(format!("Objects beside the weights were passed over, and nothing of them was run: {told}{more}."));
     }
     Ok(file)
 }

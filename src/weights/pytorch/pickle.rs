@@ -1,14 +1,14 @@
 //! A reader of the pickles that `torch.save` writes (format: CPython's `Lib/pickletools.py`).
 //!
 //! A pickle is a program for a stack machine. This machine knows the few operations and names that
-//! tensors in dictionaries need, and refuses every other by its name: nothing is ever called. Values
+//! tensors in dictionaries need; what any other name would make is an [`Container::Object`], of which only the name is
+//! kept and what is put into it by key: nothing is ever called. Values
 //! live in flat lists and refer to each other by index, so that no nesting can exhaust the stack, and
 //! memory is taken from a budget.
 
 use std::collections::HashMap;
 
 use super::super::WeightError;
-use super::super::error::printable;
 use super::dtype::Dtype;
 
 /// Highest version of the format that is read; PyTorch writes 2.
@@ -32,26 +32,36 @@ pub enum Value<'a> {
     /// Index into [`Pickle::tensors`].
     Tensor(usize),
     /// Something that PyTorch would call.
-    Global(Global),
-    /// Harmless and of no use here: `None`, booleans, floats, devices, types.
+    Global(Global<'a>),
+    /// A type of values.
+    Dtype(Dtype<'a>),
+    /// Harmless and of no use here: `None`, booleans, floats, devices.
     Other,
 }
 
 /// The names that may occur.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Global {
+pub enum Global<'a> {
     /// `collections.OrderedDict`
     OrderedDict,
-    /// `torch._utils._rebuild_tensor` and `_v2`
+    /// `collections.defaultdict`, whose arguments say what it is filled up with
+    DefaultDict,
+    /// `_codecs.encode`, which is how bytes are written
+    Encode,
+    /// `torch._utils._rebuild_tensor`, `_v2`, and `_v3` with its type of values
     RebuildTensor,
+    /// `torch._tensor._rebuild_from_type_v2`: another of these, for a tensor with attributes
+    RebuildFromType,
     /// `torch._utils._rebuild_parameter` and `_with_state`
     RebuildParameter,
     /// `torch.FloatStorage` and its like
-    Storage(Dtype),
+    Storage(Dtype<'a>),
     /// `torch.Size`
     Size,
     /// `torch.device`
     Device,
+    /// Any other: module and name.
+    Unknown(&'a str, &'a str),
 }
 
 /// What holds other values.
@@ -63,13 +73,26 @@ pub enum Container<'a> {
     List(Vec<Value<'a>>),
     /// Pairs in the order in which they were put in.
     Dict(Vec<(Value<'a>, Value<'a>)>),
+    /// What something of no use here would have made.
+    Object(Object<'a>),
+}
+
+/// What is known of an object that nobody made.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Object<'a> {
+    /// Module and name of what would have made it.
+    pub maker: (&'a str, &'a str),
+    /// Whether it would have been made of a tensor.
+    pub is_tensor: bool,
+    /// What was put into it by key.
+    pub pairs: Vec<(Value<'a>, Value<'a>)>,
 }
 
 /// A run of values in the file.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Storage<'a> {
     /// Their type.
-    pub dtype: Dtype,
+    pub dtype: Dtype<'a>,
     /// Their name in the archive.
     pub key: &'a str,
     /// How many values of the run come before it, for a view of the old format.
@@ -123,10 +146,28 @@ impl<'a> Pickle<'a> {
         match value {
             Value::Container(index) => match &self.containers[index] {
                 Container::Tuple(items) | Container::List(items) => Some(items),
-                Container::Dict(_) => None,
+                Container::Dict(_) | Container::Object(_) => None,
             },
             _ => None,
         }
+    }
+
+    /// The object that a value is, and its place.
+    pub fn object(&self, value: Value<'a>) -> Option<(usize, &Object<'a>)> {
+        let Value::Container(index) = value else { return None };
+        match &self.containers[index] {
+            Container::Object(object) => Some((index, object)),
+            _ => None,
+        }
+    }
+
+    /// Whether a value is a tensor, or holds one just below.
+    fn holds_tensor(&self, value: Value<'a>) -> bool {
+        let is_tensor = |value: &Value<'a>| {
+            matches!(value, Value::Tensor(_) | Value::Storage(_))
+                || self.object(*value).is_some_and(|(_, object)| object.is_tensor)
+        };
+        is_tensor(&value) || self.items(value).is_some_and(|items| items.iter().any(is_tensor))
     }
 
     /// A tuple of lengths, none of them negative.
@@ -206,12 +247,16 @@ impl<'a> Machine<'a, '_> {
                 let digits = self.take(length.into())?;
                 self.push(integer(digits))?;
             }
+            0x8b => {
+                let digits = self.counted::<4>()?;
+                self.push(integer(digits))?;
+            }
             b'U' | 0x8c => self.text::<1>()?,
             b'T' | b'X' => self.text::<4>()?,
             0x8d => self.text::<8>()?,
             b'C' => self.bytes::<1>()?,
             b'B' => self.bytes::<4>()?,
-            0x8e => self.bytes::<8>()?,
+            0x8e | 0x96 => self.bytes::<8>()?,
             b')' => self.tuple(0)?,
             0x85 => self.tuple(1)?,
             0x86 => self.tuple(2)?,
@@ -233,6 +278,10 @@ impl<'a> Machine<'a, '_> {
             b'a' => {
                 let item = self.pop()?;
                 self.extend_list(&[item])?;
+            }
+            0x91 => {
+                let items = self.pop_to_mark()?;
+                self.keep(Container::List(items))?;
             }
             b'e' | 0x90 => {
                 let items = self.pop_to_mark()?;
@@ -266,16 +315,34 @@ impl<'a> Machine<'a, '_> {
             }
             b'c' => {
                 let (module, name) = (self.line()?, self.line()?);
-                self.push(global(module, name)?)?;
+                self.push(global(module, name))?;
             }
             0x93 => {
                 let (name, module) = (self.pop()?, self.pop()?);
                 let (Value::Text(module), Value::Text(name)) = (module, name) else {
                     return Err(damaged("its pickle names something that is no text"));
                 };
-                self.push(global(module, name)?)?;
+                self.push(global(module, name))?;
             }
-            b'R' => self.call()?,
+            b'R' | 0x81 => self.call()?,
+            0x92 => {
+                // Arguments of names are of no use here.
+                self.pop()?;
+                self.call()?;
+            }
+            b'i' => {
+                let (module, name) = (self.line()?, self.line()?);
+                let items = self.pop_to_mark()?;
+                self.push(global(module, name))?;
+                self.keep(Container::Tuple(items))?;
+                self.call()?;
+            }
+            b'o' => {
+                let mut items = self.pop_to_mark()?.into_iter();
+                self.push(items.next().ok_or_else(|| damaged("its pickle takes more than there is"))?)?;
+                self.keep(Container::Tuple(items.collect()))?;
+                self.call()?;
+            }
             b'b' => self.build()?,
             b'Q' => self.persistent()?,
             other => return Err(WeightError::Forbidden { what: operation(other) }),
@@ -359,7 +426,7 @@ impl<'a> Machine<'a, '_> {
     fn keep(&mut self, container: Container<'a>) -> Result<(), WeightError> {
         let values = match &container {
             Container::Tuple(items) | Container::List(items) => items.len(),
-            Container::Dict(pairs) => 2 * pairs.len(),
+            Container::Dict(pairs) | Container::Object(Object { pairs, .. }) => 2 * pairs.len(),
         };
         self.spend(2 * size_of::<Container>() + values * size_of::<Value>())?;
         self.pickle.containers.push(container);
@@ -380,6 +447,7 @@ impl<'a> Machine<'a, '_> {
     fn extend_list(&mut self, added: &[Value<'a>]) -> Result<(), WeightError> {
         match self.top(added.len())? {
             Container::List(items) => items.extend(added),
+            Container::Object(_) => {}
             _ => return Err(damaged("its pickle adds to what is no list")),
         }
         Ok(())
@@ -387,7 +455,7 @@ impl<'a> Machine<'a, '_> {
 
     fn extend_dict(&mut self, added: &[Value<'a>]) -> Result<(), WeightError> {
         match self.top(added.len())? {
-            Container::Dict(items) => items.extend(pairs(added)?),
+            Container::Dict(items) | Container::Object(Object { pairs: items, .. }) => items.extend(pairs(added)?),
             _ => return Err(damaged("its pickle adds to what is no dictionary")),
         }
         Ok(())
@@ -407,13 +475,29 @@ impl<'a> Machine<'a, '_> {
         self.push(value.ok_or_else(|| damaged("its pickle recalls what it never stored"))?)
     }
 
-    /// REDUCE: what PyTorch would call is done here, for the names that are known.
+    /// REDUCE and its like: what PyTorch would call is done here, for the names that are known.
     fn call(&mut self) -> Result<(), WeightError> {
         let (arguments, callee) = (self.pop()?, self.pop()?);
+        let maker = match callee {
+            Value::Global(Global::Unknown(module, name)) => Some((module, name)),
+            // A method, or whatever else an object may be good for.
+            _ => self.pickle.object(callee).map(|(_, object)| object.maker),
+        };
+        if let Some(maker) = maker {
+            let is_tensor = self.pickle.holds_tensor(arguments)
+                || self
+                    .pickle
+                    .items(arguments)
+                    .is_some_and(|items| items.iter().any(|item| self.pickle.holds_tensor(*item)));
+            return self.keep(Container::Object(Object { maker, is_tensor, pairs: Vec::new() }));
+        }
+        let Value::Global(callee) = callee else {
+            return Err(damaged("its pickle calls something that is no name"));
+        };
         let items = self.pickle.items(arguments).ok_or_else(|| damaged("its pickle calls without arguments"))?;
         match (callee, items) {
-            (Value::Global(Global::OrderedDict), []) => self.keep(Container::Dict(Vec::new())),
-            (Value::Global(Global::OrderedDict), [list]) => {
+            (Global::OrderedDict, []) | (Global::DefaultDict, _) => self.keep(Container::Dict(Vec::new())),
+            (Global::OrderedDict, [list]) => {
                 // Python 2 hands over a list of pairs.
                 let entries = self.pickle.items(*list).ok_or_else(|| damaged("its dictionary is no list of pairs"))?;
                 let pair = |entry: &Value<'a>| match self.pickle.items(*entry) {
@@ -423,30 +507,63 @@ impl<'a> Machine<'a, '_> {
                 let entries = entries.iter().map(pair).collect::<Result<_, _>>()?;
                 self.keep(Container::Dict(entries))
             }
-            (Value::Global(Global::RebuildTensor), [Value::Storage(storage), offset, shape, strides, ..]) => {
+            (Global::RebuildTensor, [Value::Storage(storage), offset, shape, strides, rest @ ..]) => {
                 let wrong = || damaged("it has a tensor of impossible sides");
+                let mut storage = *storage;
                 let tensor = Tensor {
-                    storage: *storage,
+                    storage,
                     offset: length(*offset).ok_or_else(wrong)?,
                     shape: self.pickle.lengths(*shape).ok_or_else(wrong)?,
                     strides: self.pickle.lengths(*strides).ok_or_else(wrong)?,
                 };
+                if let [_, _, Value::Dtype(dtype), ..] = rest {
+                    let typed = Storage { dtype: *dtype, ..self.pickle.storages[storage] };
+                    storage = self.pickle.storages.len();
+                    self.spend(2 * size_of::<Storage>())?;
+                    self.pickle.storages.push(typed);
+                }
                 self.spend(2 * size_of::<Tensor>() + 16 * tensor.shape.len())?;
-                self.pickle.tensors.push(tensor);
+                self.pickle.tensors.push(Tensor { storage, ..tensor });
                 self.push(Value::Tensor(self.pickle.tensors.len() - 1))
             }
-            (Value::Global(Global::RebuildParameter), [tensor @ Value::Tensor(_), ..]) => self.push(*tensor),
-            (Value::Global(Global::Size), [sides]) => self.push(*sides),
-            (Value::Global(Global::Device), _) => self.push(Value::Other),
+            (Global::RebuildTensor, [source, ..]) if self.pickle.object(*source).is_some() => {
+                let source = *source;
+                if let Value::Container(index) = source
+                    && let Container::Object(object) = &mut self.pickle.containers[index]
+                {
+                    object.is_tensor = true;
+                }
+                self.push(source)
+            }
+            (Global::RebuildFromType, [Value::Global(inner), _, arguments, ..])
+                if *inner != Global::RebuildFromType =>
+            {
+                let (inner, arguments) = (*inner, *arguments);
+                self.push(Value::Global(inner))?;
+                self.push(arguments)?;
+                self.call()
+            }
+            (Global::RebuildParameter, [tensor, ..]) => self.push(*tensor),
+            (Global::Size, [sides]) => self.push(*sides),
+            (Global::Device | Global::Encode, _) => self.push(Value::Other),
             _ => Err(damaged("its pickle calls something with arguments that do not fit")),
         }
     }
 
-    /// BUILD: an `OrderedDict` of PyTorch carries its modules' versions, which are passed over.
+    /// BUILD: an `OrderedDict` of PyTorch carries its modules' versions, and an object what it consists of: both are
+    /// passed over.
     fn build(&mut self) -> Result<(), WeightError> {
         self.pop()?;
-        match self.top(0)? {
-            Container::Dict(_) => Ok(()),
+        let top = self.pop()?;
+        self.push(top)?;
+        match top {
+            Value::Container(index)
+                if matches!(self.pickle.containers[index], Container::Dict(_) | Container::Object(_)) =>
+            {
+                Ok(())
+            }
+            // A tensor of a class of its own has attributes.
+            Value::Tensor(_) => Ok(()),
             _ => Err(WeightError::Forbidden { what: "the operation BUILD on what is no dictionary".into() }),
         }
     }
@@ -456,6 +573,11 @@ impl<'a> Machine<'a, '_> {
         let id = self.pop()?;
         let wrong = || damaged("its pickle points to something that is no storage");
         let items = self.pickle.items(id).ok_or_else(wrong)?;
+        // A whole model of the old format has the source code beside its classes.
+        if let [Value::Text("module"), class, ..] = items {
+            let class = *class;
+            return self.push(class);
+        }
         let [Value::Text("storage"), Value::Global(Global::Storage(dtype)), Value::Text(key), _, _, view @ ..] = items
         else {
             return Err(wrong());
@@ -491,37 +613,29 @@ fn integer(digits: &[u8]) -> Value<'_> {
     }
 }
 
-fn global<'a>(module: &str, name: &str) -> Result<Value<'a>, WeightError> {
-    if module == "torch" && Dtype::is_name(name) {
-        // A type of values, such as torch.float32.
-        return Ok(Value::Other);
-    }
-    let storage = || if module == "torch" { Dtype::of_storage(name).map(Global::Storage) } else { None };
-    let known = match (module, name) {
+fn global<'a>(module: &'a str, name: &'a str) -> Value<'a> {
+    let in_torch = module == "torch" || module == "torch.storage";
+    Value::Global(match (module, name) {
         ("collections", "OrderedDict") => Global::OrderedDict,
-        ("torch._utils", "_rebuild_tensor" | "_rebuild_tensor_v2") => Global::RebuildTensor,
+        ("collections", "defaultdict") => Global::DefaultDict,
+        ("_codecs", "encode") => Global::Encode,
+        ("torch._utils", "_rebuild_tensor" | "_rebuild_tensor_v2" | "_rebuild_tensor_v3") => Global::RebuildTensor,
         ("torch._utils", "_rebuild_parameter" | "_rebuild_parameter_with_state") => Global::RebuildParameter,
+        ("torch._tensor", "_rebuild_from_type_v2") => Global::RebuildFromType,
         ("torch", "Size") => Global::Size,
         ("torch", "device") => Global::Device,
-        _ => {
-            let forbidden = || WeightError::Forbidden { what: printable(&format!("{module}.{name}")) };
-            storage().ok_or_else(forbidden)?
-        }
-    };
-    Ok(Value::Global(known))
+        _ => match (Dtype::of_storage(name).filter(|_| in_torch), Dtype::named(name).filter(|_| module == "torch")) {
+            (Some(dtype), _) => Global::Storage(dtype),
+            (None, Some(dtype)) => return Value::Dtype(dtype),
+            (None, None) => Global::Unknown(module, name),
+        },
+    })
 }
 
 /// Names of the operations that are refused.
 fn operation(opcode: u8) -> String {
     let name = match opcode {
-        b'i' => "INST",
-        b'o' => "OBJ",
-        0x81 => "NEWOBJ",
         0x82..=0x84 => "EXT",
-        0x8b => "LONG4",
-        0x91 => "FROZENSET",
-        0x92 => "NEWOBJ_EX",
-        0x96 => "BYTEARRAY8",
         0x97 | 0x98 => "BUFFER",
         b'P' => "PERSID",
         b'I' | b'L' | b'F' | b'S' | b'V' | b'p' | b'g' => "of the text format",
