@@ -37,8 +37,10 @@ impl<B: Kernels> Model<B> {
     /// The generator in a weight file's bytes (that of the name `part`, if given), and what it is.
     pub fn load(bytes: &[u8], part: Option<&str>, device: &B::Device) -> Result<(Self, ModelInfo), WeightError> {
         let file = WeightFile::read(bytes)?.network(part)?;
-        let info = file.info();
         let architecture = file.generator()?;
+        let settings = architecture.settings().unwrap_or_default();
+        let settings = settings.into_iter().map(|(option, value)| (option.to_owned(), value)).collect();
+        let info = ModelInfo { settings, ..file.info() };
         let Some((ngf, _)) = architecture.generator_size() else {
             return Err(WeightError::NotAGenerator { found: architecture.name() });
         };

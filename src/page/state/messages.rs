@@ -33,6 +33,8 @@ pub enum Message {
         /// Its bytes.
         bytes: Vec<u8>,
     },
+    /// Train a model further on the visitor's pictures: its id.
+    FineTune(String),
     /// A loaded model is to be saved.
     SaveModel {
         /// Its id.
@@ -140,7 +142,10 @@ pub enum Effect {
     /// Send [`Message::CancelOverdue`] after a while.
     WatchCancel(u32),
     /// Collect the training data, then send [`training::Message::Gathered`].
-    GatherTrainingData,
+    GatherTrainingData {
+        /// Addresses of weight files that come before the pictures.
+        weights: Vec<String>,
+    },
     /// Hand a file to the visitor.
     SaveFile {
         /// Its name.
