@@ -8,7 +8,6 @@ use tempfile::TempDir;
 
 use super::support::{cyclegan, data, ends_with};
 
-/// With no learning, so that what comes out is what went in, until a test says otherwise.
 const TINY: &str = "train --data data --preset quick --ndf 2 --preview-every 0 --evaluate-every 0 --domains day,night";
 
 fn words(text: &str) -> Vec<&str> {
@@ -113,8 +112,8 @@ fn a_training_by_the_clock_ends_with_all_its_steps_and_no_learning_rate_left() {
     data(path);
     trains(path, "--minutes 0.1 --ngf 2 --n-blocks 1 --out run --checkpoint-every 500");
     let config = config(&path.join("run"));
-    assert!((10..UNSIZED).contains(&config.steps), "{}", config.steps);
-    assert_eq!(config.checkpoint_every, (config.steps / 10).max(1).min(config.checkpoint_every));
+    assert!((2..UNSIZED).contains(&config.steps), "{}", config.steps);
+    assert!(config.checkpoint_every <= (config.steps / 5).max(1), "{}", config.checkpoint_every);
     let text = std::fs::read_to_string(path.join("run/metrics.jsonl")).expect("metrics");
     let lines = text.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).expect("JSON"));
     let last = lines.filter(|line| line["losses"].is_object()).last().expect("steps");
