@@ -126,7 +126,8 @@ fn forward<B: Kernels>(weights: &str, input: &str, side: usize, output: &str, de
 
 /// Makes one step and reads its losses, as a training that reports does.
 fn one_step<B: Kernels>(trainer: &mut Trainer<Autodiff<B>>, a: &Tensor<B, 4>, b: &Tensor<B, 4>) -> Result<Losses> {
-    pollster::block_on(trainer.step(a.clone(), b.clone()).read()).map_err(anyhow::Error::msg)
+    pollster::block_on(trainer.step(a.clone(), b.clone()).map_err(anyhow::Error::msg)?.read())
+        .map_err(anyhow::Error::msg)
 }
 
 fn step<B: Kernels>(a: &str, b: &str, side: usize, device: &str) -> Result<()> {

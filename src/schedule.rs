@@ -24,6 +24,25 @@ pub fn rate(config: &TrainConfig, step: u64, plateau: f64) -> f64 {
     if step < warmup_steps { rate * (step + 1) as f64 / warmup_steps as f64 } else { rate }
 }
 
+/// The discriminators' learning rate, as [`rate`]: of the same course, whatever their heights.
+pub fn of_discriminators(config: &TrainConfig, step: u64, plateau: f64) -> f64 {
+    if config.lr_d == 0.0 {
+        return rate(config, step, plateau);
+    }
+    rate(&TrainConfig { learning_rate: config.lr_d, ..config.clone() }, step, plateau)
+}
+
+/// The configuration with the loss weights of step `step`, counted from 0: those of the cycle-consistency losses (and of
+/// the identity losses, which are relative to them) go in a line from their own to `lambda_decay_to` of it in the last
+/// step (Wang and Lin 2024, <https://arxiv.org/abs/2408.15374>).
+pub fn weights(config: &TrainConfig, step: u64) -> TrainConfig {
+    let TrainConfig { steps, lambda_decay_to, lambda_a, lambda_b, .. } = *config;
+    let past = (step as f64 / steps.saturating_sub(1).max(1) as f64).min(1.0);
+    let share = 1.0 - past * (1.0 - f64::from(lambda_decay_to));
+    let of = |lambda: f32| (f64::from(lambda) * share) as f32;
+    TrainConfig { lambda_a: of(lambda_a), lambda_b: of(lambda_b), ..config.clone() }
+}
+
 /// Constant until `decay_from` (a fraction of all steps), then linear to near zero: the last
 /// step's rate is one decay step above 0, as in the paper (section 4: 100 epochs constant, 100
 /// epochs of linear decay) and in the official code before 2020, whose last epoch has 2e-6.
@@ -143,6 +162,28 @@ mod tests {
             assert!((found - expected).abs() <= 1e-9 * expected, "window {window}: {found}, not {expected}");
         }
         assert!(plateau.factor < 0.05, "it fell twice: {plateau:?}");
+    }
+
+    #[test]
+    fn cycle_weights_go_in_a_line_and_the_discriminators_follow_the_generators_course() {
+        let config = TrainConfig {
+            steps: 11,
+            lambda_a: 10.0,
+            lambda_b: 4.0,
+            lambda_decay_to: 0.25,
+            learning_rate: 2e-4,
+            lr_d: 4e-4,
+            ..TrainConfig::default()
+        };
+        let at = |step| [weights(&config, step).lambda_a, weights(&config, step).lambda_b];
+        assert_eq!([at(0), at(5), at(10), at(99)], [[10.0, 4.0], [6.25, 2.5], [2.5, 1.0], [2.5, 1.0]]);
+        let constant = TrainConfig { lambda_decay_to: 1.0, lambda_a: 0.1, ..config.clone() };
+        assert_eq!(weights(&constant, 7), constant, "to the bit");
+        for step in [0, 7, 10] {
+            let rate = rate(&config, step, 0.2);
+            assert_eq!(of_discriminators(&config, step, 0.2), 2.0 * rate);
+            assert_eq!(of_discriminators(&TrainConfig { lr_d: 0.0, ..config.clone() }, step, 0.2), rate);
+        }
     }
 
     #[test]

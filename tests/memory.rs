@@ -25,7 +25,7 @@ fn peak(config: &TrainConfig) -> usize {
     let [batch, side] = [config.batch_size, config.size].map(|number| number as usize);
     let picture = || Tensor::<Flex, 4>::random([batch, 3, side, side], Distribution::Uniform(-1.0, 1.0), &device);
     let step = |trainer: &mut Trainer<A>| {
-        trainer.step_over((0..config.accumulate).map(|_| [picture(), picture()]).collect());
+        trainer.step_over((0..config.accumulate).map(|_| [picture(), picture()]).collect()).expect("alone");
     };
     MEMORY.reset_peak_usage();
     let mut trainer = Trainer::<A>::new(config.clone(), &device);

@@ -1,7 +1,7 @@
 //! The options of the optimisation, each in one training on the processor: what they promise, and that a training that is
 //! cut in two by a checkpoint and a new process is the training that never stopped.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::process::Command;
 use std::rc::Rc;
 
@@ -16,7 +16,7 @@ use cyclegan::random;
 use cyclegan::session::{Host, Inbox, Place, Session};
 use cyclegan::training::checkpoint::CheckpointError;
 use cyclegan::training::exchange::Threads;
-use cyclegan::training::{Adam, Trainer};
+use cyclegan::training::{Adam, Exchange, Trainer};
 use cyclegan::translate::Budget;
 use cyclegan::weights::{Storage, WeightError, WeightFile};
 use rand::RngExt;
@@ -86,7 +86,7 @@ fn train(trainer: &mut Trainer<A>, to: u64) {
             [joined(|drawn| &drawn.a), joined(|drawn| &drawn.b)]
         });
         let batches = batches.collect();
-        trainer.step_over(batches);
+        trainer.step_over(batches).expect("all are there");
         pollster::block_on(trainer.settle()).expect("a processor is not lost");
     }
 }
@@ -117,6 +117,46 @@ fn norm(values: impl IntoIterator<Item = f32>) -> f64 {
 fn distance(found: &[f32], expected: &[f32]) -> f64 {
     assert_eq!(found.len(), expected.len());
     norm(found.iter().zip(expected).map(|(a, b)| a - b)) / norm(expected.iter().copied())
+}
+
+/// A partner that is gone after so many exchanges.
+#[derive(Debug)]
+struct Leaving(Cell<usize>);
+
+impl Exchange<Flex> for Leaving {
+    fn workers(&self) -> usize {
+        2
+    }
+
+    fn rank(&self) -> usize {
+        0
+    }
+
+    fn sum(&self, tensor: Tensor<Flex, 1>) -> Result<Tensor<Flex, 1>, String> {
+        let left = self.0.get().checked_sub(1).ok_or("Another worker of this training has stopped.")?;
+        self.0.set(left);
+        Ok(tensor)
+    }
+}
+
+#[test]
+fn a_step_that_another_worker_leaves_changes_nothing() {
+    let (dataset, mut sampler) = (dataset(), Sampler::new(&config()));
+    let drawn = sampler.draw(&dataset, 0).expect("readable");
+    for spectral_norm in [false, true] {
+        let mut trainer = trained(TrainConfig { spectral_norm, ema: 0.9, ..config() }, 1);
+        let before = saved(&trainer);
+        // Gradients of the generators, two pools, gradients of the discriminators.
+        for exchanges in 0..4 {
+            trainer.exchange = Some(Rc::new(Leaving(Cell::new(exchanges))));
+            let trouble = trainer.step(tensor(&drawn.a), tensor(&drawn.b)).expect_err("the other is gone");
+            assert!(trouble.contains("has stopped"), "{trouble}");
+            assert_eq!(saved(&trainer), before, "after {exchanges} exchanges");
+        }
+        trainer.exchange = Some(Rc::new(Leaving(Cell::new(4))));
+        trainer.step(tensor(&drawn.a), tensor(&drawn.b)).expect("four are enough");
+        assert_ne!(saved(&trainer), before);
+    }
 }
 
 /// Set for the second process of the next test: the file with the checkpoint, which it replaces.
@@ -209,7 +249,7 @@ fn pictures_of_any_size_take_turns_without_cropping() {
         let mut moments = Vec::new();
         for (step, [of_a, of_b]) in sizes.into_iter().enumerate() {
             // The pool of one fake gives back one of another size now and then.
-            trainer.step(side(of_a, step), side(of_b, step + 5));
+            trainer.step(side(of_a, step), side(of_b, step + 5)).expect("alone");
             moments.push(first_moments(&trainer.generators_adam));
         }
         let bytes = saved(&trainer);
@@ -392,7 +432,7 @@ fn told_by(config: TrainConfig, budget: u64, workers: usize) -> Vec<Envelope<Eve
     let data = TrainData::Piles { a: names(&a), b: names(&b) };
     let buffers = a.into_iter().chain(b).map(|(_, bytes)| bytes).collect();
     let host = Recorder { inbox: Inbox::default(), workers, events: RefCell::default() };
-    host.inbox.put(Envelope::with(protocol::Command::Train { config: config.into(), data }, buffers));
+    host.inbox.put(Envelope::with(protocol::Command::Train { config: config.into(), init: Vec::new(), data }, buffers));
     let budget = Budget { total: budget, tensor: u64::MAX, maps: 3.0 };
     let place = Place { device: Default::default(), name: "CPU".into(), budget };
     pollster::block_on(Session::<A, _>::new(&host, place).run());

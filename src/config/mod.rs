@@ -14,6 +14,16 @@ pub use error::ConfigError;
 use options::options;
 pub use options::{Changes, Field, Kind, TOGETHER};
 
+/// The options that say which weights the networks begin with: of the generators from A and from B, of the
+/// discriminators of A and of B.
+pub const INITS: [&str; 4] = ["init_ab", "init_ba", "init_da", "init_db"];
+
+/// The value of one of the first two [`INITS`] that stands for the weights of the other.
+pub const SAME: &str = "same";
+
+/// The number of steps of a training by the clock before it is known: whole numbers up to it are exact in f32.
+pub const UNSIZED: u64 = 1 << 24;
+
 /// The smallest training size, in pixels.
 const SMALLEST_SIZE: u32 = 32;
 
@@ -88,12 +98,25 @@ pub struct TrainConfig {
     pub init_type: InitType,
     /// Its scale: the standard deviation of `normal`.
     pub init_gain: f32,
+    /// Weights that the generator from A to B begins with: a weight file (`FILE:NAME` for one of several networks in
+    /// it), a checkpoint, a model of `static/models` by its name, or `same` for those of the other generator. The
+    /// networks are then as the file says. Empty for new weights.
+    pub init_ab: String,
+    /// The same for the generator from B to A.
+    pub init_ba: String,
+    /// Weights that the discriminator of A begins with: a weight file or a checkpoint.
+    pub init_da: String,
+    /// The same for the discriminator of B.
+    pub init_db: String,
 
     "Losses":
     /// The adversarial loss.
     pub gan_mode: GanMode,
     /// Weight of the gradient penalty of `wgangp`.
     pub lambda_gp: f32,
+    /// Weight of the discriminators' zero-centred gradient penalty on real pictures, with any adversarial loss (R1,
+    /// Mescheder et al. 2018; their γ/2), of the sum over all patches; 0 for none.
+    pub lambda_r1: f32,
     /// Weight of the cycle-consistency loss A → B → A.
     #[serde(alias = "lambda_A", alias = "lambda_cycle")]
     pub lambda_a: f32,
@@ -102,6 +125,9 @@ pub struct TrainConfig {
     pub lambda_b: f32,
     /// Weight of the identity losses, relative to `lambda_a` and `lambda_b` (0.5 × 10 = 5).
     pub lambda_identity: f32,
+    /// What the cycle weights, and the identity weights with them, have come to at the end, as a fraction; they go
+    /// there in a line. 1 for constant weights.
+    pub lambda_decay_to: f32,
     /// Fakes remembered by each image pool.
     pub pool_size: u32,
 
@@ -112,9 +138,14 @@ pub struct TrainConfig {
     pub accumulate: u32,
     /// Training steps in all; `batch_size × accumulate` images of each domain a step.
     pub steps: u64,
-    /// Learning rate of both Adam optimisers.
+    /// Minutes to train, instead of a number of steps: steps, decay and what is written are sized by the measured
+    /// speed. 0 for as many steps as said.
+    pub minutes: f64,
+    /// Learning rate of the generators' Adam, and of the discriminators' where they have none of their own.
     #[serde(alias = "lr")]
     pub learning_rate: f64,
+    /// Learning rate of the discriminators; 0 for that of the generators.
+    pub lr_d: f64,
     /// How the learning rate goes.
     pub lr_policy: LrPolicy,
     /// Fraction of the steps after which a linear learning rate begins to fall.
@@ -126,8 +157,12 @@ pub struct TrainConfig {
     pub lr_decay_steps: u64,
     /// Steps over which the learning rate rises from zero at the start.
     pub warmup_steps: u64,
+    /// First steps in which only the discriminators learn: for generators that know something already.
+    pub warmup_d: u64,
     /// Adam's decay of the first moment (official `beta1`).
     pub beta1: f64,
+    /// Adam's decay of the second moment.
+    pub beta2: f64,
     /// The largest norm of all gradients of an optimiser together; larger ones are scaled down. 0 for no limit.
     pub clip_grad: f32,
     /// Decay of an exponential moving average of the generators, which then is what translates; 0 for none.
@@ -178,22 +213,32 @@ impl Default for TrainConfig {
             affine: false,
             init_type: InitType::default(),
             init_gain: 0.02,
+            init_ab: String::new(),
+            init_ba: String::new(),
+            init_da: String::new(),
+            init_db: String::new(),
             gan_mode: GanMode::default(),
             lambda_gp: 10.0,
+            lambda_r1: 0.0,
             lambda_a: 10.0,
             lambda_b: 10.0,
             lambda_identity: 0.5,
+            lambda_decay_to: 1.0,
             pool_size: 50,
             batch_size: 1,
             accumulate: 1,
             steps: 200 * 1334,
+            minutes: 0.0,
             learning_rate: 2e-4,
+            lr_d: 0.0,
             lr_policy: LrPolicy::default(),
             decay_from: 0.5,
             end_at_zero: false,
             lr_decay_steps: 50 * 1334,
             warmup_steps: 0,
+            warmup_d: 0,
             beta1: 0.5,
+            beta2: 0.999,
             clip_grad: 0.0,
             ema: 0.0,
             checkpoint_activations: false,
@@ -385,6 +430,10 @@ impl TrainConfig {
         }
         let weights = [
             self.learning_rate as f32,
+            self.lr_d as f32,
+            self.lambda_r1,
+            self.lambda_decay_to,
+            self.minutes as f32,
             self.lambda_a,
             self.lambda_b,
             self.lambda_identity,
@@ -393,10 +442,23 @@ impl TrainConfig {
             self.clip_grad,
         ];
         if weights.iter().any(|weight| !weight.is_finite() || *weight < 0.0) {
-            return Err("Learning rate, loss weights, init_gain and clip_grad must be numbers of 0 or more.".into());
+            return Err(
+                "Learning rates, minutes, loss weights, init_gain and clip_grad must be numbers of 0 or more.".into()
+            );
         }
-        if !(0.0..1.0).contains(&self.beta1) || !(0.0..1.0).contains(&self.ema) {
-            return Err("beta1 and ema must be at least 0 and below 1.".into());
+        if [self.beta1, self.beta2, self.ema.into()].iter().any(|decay| !(0.0..1.0).contains(decay)) {
+            return Err("beta1, beta2 and ema must be at least 0 and below 1.".into());
+        }
+        if self.warmup_d >= self.steps {
+            return Err("warmup_d must be less than the steps: in them the generators do not learn.".into());
+        }
+        if [&self.init_da, &self.init_db].into_iter().any(|init| init == SAME) {
+            return Err("Only generators can begin with the same weights.".into());
+        }
+        for (one, other) in [(&self.init_ab, &self.init_ba), (&self.init_ba, &self.init_ab)] {
+            if one == SAME && (other.is_empty() || other == SAME) {
+                return Err("same stands for the weights of the other generator, which has none.".into());
+            }
         }
         if !(0.0..=180.0).contains(&self.rotate) || !(0.0..=1.0).contains(&self.colour_jitter) {
             return Err("rotate must be between 0 and 180 degrees, colour_jitter between 0 and 1.".into());

@@ -3,7 +3,7 @@
 use burn::tensor::Tensor;
 use burn::tensor::backend::{AutodiffBackend, Backend};
 
-use super::{between, diff_augment, discriminator, discriminator_of_both, generator, gradient_penalty, shares};
+use super::{Centre, between, diff_augment, discriminator, discriminator_of_both, generator, gradient_penalty, shares};
 use crate::config::{GanMode, TrainConfig};
 use crate::kernels::{self, Kernels};
 use crate::model::PatchDiscriminator;
@@ -13,6 +13,7 @@ use crate::model::PatchDiscriminator;
 pub struct Adversary {
     mode: GanMode,
     lambda_gp: f32,
+    lambda_r1: f32,
     diff_augment: bool,
     seed: u64,
     index: u64,
@@ -21,8 +22,8 @@ pub struct Adversary {
 impl Adversary {
     /// The adversary of pass number `index`: all its random decisions are functions of that and of the seed.
     pub fn new(config: &TrainConfig, index: u64) -> Self {
-        let &TrainConfig { gan_mode: mode, lambda_gp, diff_augment, seed, .. } = config;
-        Self { mode, lambda_gp, diff_augment, seed, index }
+        let &TrainConfig { gan_mode: mode, lambda_gp, lambda_r1, diff_augment, seed, .. } = config;
+        Self { mode, lambda_gp, lambda_r1, diff_augment, seed, index }
     }
 
     /// The pictures as a discriminator is to see them. `name` keeps the random decisions of two looks apart.
@@ -39,8 +40,9 @@ impl Adversary {
     }
 
     /// The loss of the discriminator called `name`: how wrong it is about real and generated pictures and, in the mode
-    /// `wgangp`, the gradient penalty between them. The penalty is halved like the rest, so its weight relative to
-    /// them is the one of Gulrajani et al. 2017.
+    /// `wgangp`, the gradient penalty between them; in every mode the zero-centred penalty on real pictures, where it
+    /// has a weight. The penalties are halved like the rest, so their weights relative to it are those of Gulrajani et
+    /// al. 2017 and (their γ/2) of Mescheder et al. 2018.
     ///
     /// # Shapes
     /// - real, fake: `[N, C, H, W]`; output: `[1]`
@@ -66,12 +68,16 @@ impl Adversary {
             let [of_real, of_fake] = [&real, &fake].map(|pictures| judge.forward(Tensor::from_inner(pictures.clone())));
             discriminator(self.mode, of_real, of_fake)
         };
+        let error = match self.lambda_r1 {
+            0.0 => error,
+            lambda => error + gradient_penalty(judge, real.clone(), lambda, Centre::Zero) * 0.5,
+        };
         if self.mode != GanMode::Wgangp || self.lambda_gp == 0.0 {
             return error;
         }
         let shares = shares(self.seed, &format!("gradient_penalty_{name}"), self.index, batch);
         let [real, fake] = common(real, fake);
-        error + gradient_penalty(judge, between(real, fake, &shares), self.lambda_gp) * 0.5
+        error + gradient_penalty(judge, between(real, fake, &shares), self.lambda_gp, Centre::One) * 0.5
     }
 }
 

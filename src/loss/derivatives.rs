@@ -122,7 +122,9 @@ fn discriminator_losses_have_their_derivatives() {
 
 #[test]
 fn the_gradient_penalty_has_its_derivative() {
-    check("penalty", judge(), |judge| gradient_penalty(judge, pictures("between"), 10.0));
+    for centre in [Centre::One, Centre::Zero] {
+        check("penalty", judge(), |judge| gradient_penalty(judge, pictures("between"), 10.0, centre));
+    }
 }
 
 #[test]
@@ -188,7 +190,7 @@ fn logits_of_any_size_have_a_finite_cross_entropy() {
 fn the_penalty_of_a_flat_discriminator_is_a_number() {
     let flat = PatchDiscriminatorConfig::new().with_ndf(2).with_n_layers(Some(2)).init::<A>(&Default::default());
     let pictures = Tensor::<Flex, 4>::ones([1, 3, 16, 16], &Default::default());
-    let penalty = gradient_penalty(&flat, pictures, 10.0);
+    let penalty = gradient_penalty(&flat, pictures, 10.0, Centre::One);
     assert_eq!(penalty.clone().into_scalar(), 10.0);
     let gradients = gradients_of(&flat, &penalty.backward());
     assert!(gradients.iter().flatten().all(|value| value.is_finite()));

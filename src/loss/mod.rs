@@ -16,7 +16,7 @@ use crate::config::GanMode;
 use crate::kernels::{self, Goal, Kernels};
 
 pub use adversary::Adversary;
-pub use penalty::{between, gradient_penalty, shares};
+pub use penalty::{Centre, between, gradient_penalty, shares};
 
 /// What a generator is to make small: how far a discriminator is from taking its pictures for real ones.
 ///

@@ -8,6 +8,7 @@ pub mod generator;
 pub mod layers;
 mod networks;
 pub mod parameters;
+mod settings;
 mod spectral;
 pub mod unet;
 

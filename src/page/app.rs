@@ -136,8 +136,8 @@ fn carry_out(effect: Effect) {
             }
         }
         Effect::WatchCancel(job) => dom::after(CANCEL_PATIENCE_MS, move || send(Message::CancelOverdue(job))),
-        Effect::GatherTrainingData => spawn_local(async {
-            let gathered = piles::gather().await;
+        Effect::GatherTrainingData { weights } => spawn_local(async {
+            let gathered = piles::gather(weights).await;
             send(Message::Train(Train::Gathered(gathered)));
             show_storage().await;
         }),

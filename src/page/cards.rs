@@ -136,7 +136,7 @@ async fn tell_about(id: String) {
     dom::text(&dom::html("about-title"), &model.listed.title);
     // Fails only when it is open already.
     let _ = dom::by_id::<HtmlDialogElement>("about-dialog").show_modal();
-    dom::append(&text, &[&facts(&model)]);
+    dom::append(&text, &[&facts(&model), &fine_tuner(&id)]);
     if model.status == Status::Loaded {
         dom::append(&text, &[&dom::create_text("p", "hint", "Save the weights for other programs:"), &savers(&id)]);
     }
@@ -146,6 +146,23 @@ async fn tell_about(id: String) {
             Err(problem) => dom::append(&text, &[&dom::create_text("p", "hint", &problem)]),
         }
     }
+}
+
+/// The button that leads to a training of this model.
+fn fine_tuner(id: &str) -> HtmlElement {
+    let row = dom::create_text("div", "buttons", "");
+    let button: HtmlButtonElement = dom::create("button");
+    button.set_type("button");
+    button.set_id("fine-tune");
+    button.set_class_name("button");
+    button.set_text_content(Some("Fine-tune on my pictures"));
+    let id = id.to_owned();
+    dom::on(&button, "click", move |_: Event| {
+        dom::by_id::<HtmlDialogElement>("about-dialog").close();
+        send(Message::FineTune(id.clone()));
+    });
+    dom::append(&row, &[&button]);
+    row
 }
 
 /// Buttons that save a loaded model, one a format.

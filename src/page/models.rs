@@ -138,6 +138,11 @@ impl Model {
         words.collect::<Vec<_>>().join("-").to_lowercase()
     }
 
+    /// The name of its weight file, without an address.
+    pub fn file_name(&self) -> &str {
+        self.listed.file.rsplit('/').next().unwrap_or_default()
+    }
+
     /// Its name.
     pub fn id(&self) -> &str {
         &self.listed.id

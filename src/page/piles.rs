@@ -28,9 +28,19 @@ thread_local! {
 /// The pictures and where they come from, or why there are none.
 pub type Gathered = Result<(TrainData, Vec<Vec<u8>>), String>;
 
-/// Fetches or reads what there is to train on.
-pub async fn gather() -> Gathered {
+/// Fetches weight files, and fetches or reads what there is to train on.
+pub async fn gather(weights: Vec<String>) -> Gathered {
     let progress = |done, total| send(Message::Train(Train::Gathering { done, total }));
+    let mut all = Vec::new();
+    for address in weights {
+        all.push(net::download(&address, None, progress).await?);
+    }
+    let (data, buffers) = pictures(progress).await?;
+    all.extend(buffers);
+    Ok((data, all))
+}
+
+async fn pictures(progress: impl Fn(u64, Option<u64>) + Copy) -> Gathered {
     if read(|state| state.training.source) == Source::BuiltIn {
         let bytes = net::download(BUILT_IN, None, progress).await?;
         return Ok((TrainData::Zip { name: "emoji.zip".into() }, vec![bytes]));

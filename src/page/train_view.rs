@@ -9,18 +9,21 @@ use super::{
     chart, dom, format,
     history::CURVES,
     inspector_view::{self, InspectorView},
+    models::Origin,
     settings_view::{self, SettingsView},
-    state::Message,
+    state::{Message, State},
     training::{Message as Train, Phase, Preview, Source, Training, settings::about_curve},
     view,
 };
 use crate::{
-    config::{GanMode, PRESETS, TrainConfig},
+    config::{Field, GanMode, PRESETS, SAME, TrainConfig},
     protocol::Direction,
 };
 
 /// The kinds of preview pictures, in the order of the columns.
 const COLUMNS: [&str; 6] = ["real_a", "fake_b", "rec_a", "real_b", "fake_a", "rec_b"];
+/// The controls that say what the generators from A and from B start from.
+const STARTS: [&str; 2] = ["start-ab", "start-ba"];
 /// The curves are drawn at most this often.
 const CHART_PAUSE_MS: f64 = 250.0;
 
@@ -32,6 +35,7 @@ pub struct TrainView {
     drawn_at: f64,
     skipped: usize,
     settings: SettingsView,
+    starts: Vec<(String, String)>,
     inspector: InspectorView,
 }
 
@@ -45,6 +49,18 @@ pub fn connect() {
         dom::append(&select, &[&option]);
     }
     dom::on(&select.clone(), "change", move |_: Event| send(Message::Train(Train::Preset(select.value()))));
+    let length: HtmlSelectElement = dom::by_id("train-minutes");
+    dom::on(&length.clone(), "change", move |_: Event| {
+        if let Some(minutes) = Field::named("minutes") {
+            send(Message::Train(Train::Set(minutes, length.value())));
+        }
+    });
+    for id in STARTS {
+        dom::on(&dom::html(id), "change", |_: Event| {
+            let starts = STARTS.map(|id| dom::by_id::<HtmlSelectElement>(id).value());
+            send(Message::Train(Train::StartFrom(starts)));
+        });
+    }
     for (id, source) in [("source-builtin", Source::BuiltIn), ("source-own", Source::Own)] {
         dom::on(&dom::html(id), "change", move |_: Event| send(Message::Train(Train::UseSource(source))));
     }
@@ -96,8 +112,10 @@ pub fn connect() {
 
 impl TrainView {
     /// Shows the Train place.
-    pub fn show(&mut self, training: &Training) {
+    pub fn show(&mut self, state: &State) {
+        let training = &state.training;
         show_sources(training);
+        self.show_starts(state);
         self.settings.show(training);
         show_piles(training);
         show_actions(training);
@@ -107,6 +125,32 @@ impl TrainView {
         self.show_stage(training);
         self.show_skipped(training);
         self.show_charts(training);
+    }
+
+    fn show_starts(&mut self, state: &State) {
+        let training = &state.training;
+        let models = state.models.iter().filter(|model| model.origin != Origin::Trained);
+        let models = models.map(|model| (model.id().to_owned(), model.listed.title.clone()));
+        let choices: Vec<_> = [(String::new(), "Random weights".into())].into_iter().chain(models).collect();
+        let is_same = self.starts == choices;
+        for (way, id) in STARTS.into_iter().enumerate() {
+            let select: HtmlSelectElement = dom::by_id(id);
+            if !is_same {
+                select.set_text_content(None);
+                let same = (way == 1).then(|| (SAME.to_owned(), "The same weights".to_owned()));
+                for (value, text) in choices.iter().cloned().chain(same) {
+                    let option: HtmlOptionElement = dom::create("option");
+                    option.set_value(&value);
+                    option.set_text(&text);
+                    dom::append(&select, &[&option]);
+                }
+            }
+            select.set_disabled(training.phase.is_active() || training.imported.is_some());
+            if select.value() != training.starts[way] {
+                select.set_value(&training.starts[way]);
+            }
+        }
+        self.starts = choices;
     }
 
     /// The window has another size.
@@ -199,7 +243,8 @@ impl TrainView {
             dom::attribute(svg, "aria-label", if now.is_empty() { name } else { &label });
             let about = about_curve(index, training.config.gan_mode);
             dom::text(&dom::html(&["chart-about-", &number].concat()), about);
-            chart::draw(svg, size, &curves, training.config.steps as f64);
+            let steps = if training.is_unsized() { training.step.max(1) } else { training.config.steps };
+            chart::draw(svg, size, &curves, steps as f64);
         }
     }
 }
@@ -218,6 +263,12 @@ fn show_sources(training: &Training) {
     }
     let about = PRESETS.iter().find(|preset| preset.name == config.preset).map_or("", |preset| preset.about);
     dom::text(&dom::html("preset-about"), about);
+    let length: HtmlSelectElement = dom::by_id("train-minutes");
+    length.set_disabled(is_active || training.imported.is_some());
+    let minutes = format::decimal(config.minutes, 0);
+    if length.value() != minutes {
+        length.set_value(&minutes);
+    }
     let focused = dom::document().active_element().map(|element| element.id()).unwrap_or_default();
     let numbers =
         [("train-preview_every", config.preview_every as f64), ("preview-rows", training.preview_rows.into())];
@@ -317,7 +368,11 @@ fn show_captions(training: &Training) {
 
 fn progress_text(training: &Training, is_running: bool) -> String {
     let mut parts = vec![
-        ["Step ", &format::grouped(training.step), " of ", &format::grouped(training.config.steps)].concat(),
+        if training.is_unsized() {
+            ["Step ", &format::grouped(training.step)].concat()
+        } else {
+            ["Step ", &format::grouped(training.step), " of ", &format::grouped(training.config.steps)].concat()
+        },
         ["epoch ", &training.epoch.to_string()].concat(),
     ];
     if training.learning_rate > 0.0 {
@@ -328,7 +383,9 @@ fn progress_text(training: &Training, is_running: bool) -> String {
     if is_running && speed > 0.0 {
         let digits = if speed < 10.0 { 2 } else { 0 };
         parts.push([&format::decimal(speed, digits), " steps/s"].concat());
-        parts.push([&format::duration(training.seconds_left()), " left"].concat());
+        if !training.is_unsized() {
+            parts.push([&format::duration(training.seconds_left()), " left"].concat());
+        }
     }
     if let Some(kept) = training.kept.as_ref().filter(|_| training.phase.is_active()) {
         parts.push(["kept at step ", &format::grouped(kept.step)].concat());

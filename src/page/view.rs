@@ -67,7 +67,7 @@ impl View {
                 self.show_stage(state);
                 self.strip.show(state);
             }
-            Place::Train => self.train.show(&state.training),
+            Place::Train => self.train.show(state),
         }
     }
 

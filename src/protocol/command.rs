@@ -78,10 +78,13 @@ pub enum Command {
         /// The translation's number.
         job: u32,
     },
-    /// Start a training. Buffers: see [`TrainData`]. Ends any training already running.
+    /// Start a training. Buffers: the files of `init`, then those of [`TrainData`]. Ends any training already running.
     Train {
         /// Architecture, recipe and length.
         config: Box<TrainConfig>,
+        /// The weights that networks begin with.
+        #[serde(default)]
+        init: Vec<InitFile>,
         /// Where the images come from.
         data: TrainData,
     },
@@ -166,6 +169,15 @@ pub enum Command {
     },
     /// Tests only: panic in the worker, to show that the page survives it.
     Crash,
+}
+
+/// A weight file for one of the networks of a [`Command::Train`], which the configuration names.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InitFile {
+    /// One of [`INITS`](crate::config::INITS).
+    pub option: String,
+    /// Which network, for a file that holds several.
+    pub part: Option<String>,
 }
 
 /// Steps between what a training does besides; `None` for as many as before.

@@ -29,9 +29,15 @@ pub struct ModelInfo {
     pub data: String,
     /// Licence of the weights.
     pub licence: String,
+    /// Name of the file whose weights its training began with; empty for new weights.
+    #[serde(default)]
+    pub started_from: String,
     /// What was changed or assumed while the weight file was read, in whole sentences.
     #[serde(default)]
     pub notes: Vec<String>,
+    /// The options of a training of such networks, with their values; nothing where there can be none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub settings: Vec<(String, String)>,
 }
 
 /// The loss terms of one step, already weighted as they enter the total (official names).
@@ -240,6 +246,11 @@ pub enum Event {
         parameters: u64,
         /// Bytes that it will take at its worst moment, about.
         memory_bytes: u64,
+    },
+    /// A training by the clock knows how many steps fit into its time, or that it is another number.
+    Sized {
+        /// Its configuration from now on.
+        config: Box<TrainConfig>,
     },
     /// An image of a pile could not be used.
     ImageSkipped {

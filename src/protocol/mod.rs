@@ -9,7 +9,7 @@ mod event;
 
 use serde::{Deserialize, Serialize};
 
-pub use command::{Command, Input, Intervals, Subject, TRAINED_A_TO_B, TRAINED_B_TO_A, TrainData};
+pub use command::{Command, InitFile, Input, Intervals, Subject, TRAINED_A_TO_B, TRAINED_B_TO_A, TrainData};
 pub use event::{Event, Inspected, KeptTraining, Losses, ModelInfo, PreviewCell, Quality, Stage};
 
 /// A message and the byte buffers that travel with it.

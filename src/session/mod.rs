@@ -6,6 +6,7 @@
 //! so that messages arrive and a training can be paused while a picture is translated.
 
 mod advice;
+mod clock;
 mod inbox;
 mod inspect;
 mod measurement;
@@ -193,10 +194,12 @@ where
             }
             // A translation under way takes its own cancel; this one came too late.
             Command::Cancel { job } => self.host.emit(Event::Cancelled { job }.into()),
-            Command::Train { config, data } => {
+            Command::Train { config, init, data } => {
+                let inits = training_run::inits(&config, init, &mut buffers);
                 let buffers: Vec<_> = buffers.collect();
                 self.host.begins(&data, &buffers).await;
-                self.begin(TrainingRun::start(*config, data, buffers, &self.place.device)).await;
+                let start = |inits| TrainingRun::start(*config, inits, data, buffers, &self.place.device);
+                self.begin(inits.and_then(start)).await;
             }
             Command::ResumeTraining { steps, intervals, data } => {
                 let checkpoint = buffers.next().unwrap_or_default();

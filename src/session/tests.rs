@@ -52,7 +52,7 @@ fn train(config: TrainConfig, a: Vec<(&str, Vec<u8>)>, b: Vec<(&str, Vec<u8>)>) 
     let names = |pile: &[(&str, Vec<u8>)]| pile.iter().map(|(name, _)| (*name).to_owned()).collect();
     let data = TrainData::Piles { a: names(&a), b: names(&b) };
     let buffers = a.into_iter().chain(b).map(|(_, bytes)| bytes).collect();
-    Envelope::with(Command::Train { config: config.into(), data }, buffers)
+    Envelope::with(Command::Train { config: config.into(), init: Vec::new(), data }, buffers)
 }
 
 fn tiny() -> TrainConfig {
@@ -231,7 +231,7 @@ fn a_resumed_training_remembers_how_good_its_best_generators_were() {
     }
     let data = || TrainData::Folder { path: folder.path().to_string_lossy().into_owned() };
     let config = TrainConfig { evaluate_every: 1, checkpoint_every: 1, steps: 4, learning_rate: 0.01, ..tiny() };
-    let whole = served(vec![Envelope::from(Command::Train { config: config.into(), data: data() })]);
+    let whole = served(vec![Envelope::from(Command::Train { config: config.into(), init: Vec::new(), data: data() })]);
     let checkpoints: Vec<Vec<u8>> = whole
         .iter()
         .filter(|event| matches!(event.message, Event::Checkpoint { .. }))

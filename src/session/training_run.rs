@@ -7,14 +7,15 @@ use burn::tensor::Tensor;
 use burn::tensor::backend::AutodiffBackend;
 use web_time::Instant;
 
+use super::clock::{Clock, spread};
 use super::planes::to_tensor;
 use super::{Host, Inner, advice::Advice, translation::Model, workers};
-use crate::config::{Choice, Preprocess, TrainConfig};
+use crate::config::{Choice, Preprocess, TrainConfig, UNSIZED};
 use crate::data::{DataError, Sampler, UnpairedDataset};
 use crate::kernels::Kernels;
 use crate::platform::peers::Peers;
-use crate::protocol::{Direction, Envelope, Event, Intervals, PREVIEW_ROWS, TrainData};
-use crate::training::{StepLosses, Trainer, memory};
+use crate::protocol::{Direction, Envelope, Event, InitFile, Intervals, PREVIEW_ROWS, TrainData};
+use crate::training::{Init, StepLosses, Trainer, memory};
 use crate::weights::Storage;
 
 /// Pairs of pictures in a preview at most.
@@ -59,6 +60,7 @@ where
     /// Whether a step was made since it began or was resumed.
     is_new: bool,
     advice: Advice,
+    clock: Clock,
     /// Workers that share this one's device, itself included.
     on_device: u64,
 }
@@ -68,16 +70,20 @@ where
     A: AutodiffBackend + Kernels,
     A::InnerBackend: Kernels,
 {
-    /// A new training.
+    /// A new training, of which some networks may begin with weights.
     pub fn start(
-        config: TrainConfig,
+        mut config: TrainConfig,
+        inits: Vec<Init>,
         data: TrainData,
         buffers: Vec<Vec<u8>>,
         device: &A::Device,
     ) -> Result<Self, String> {
+        if config.minutes > 0.0 {
+            config.steps = UNSIZED;
+        }
         config.check()?;
         let dataset = open(data, buffers)?;
-        Ok(Self::around(Trainer::new(config, device), dataset))
+        Ok(Self::around(Trainer::begin(config, inits, device)?, dataset))
     }
 
     /// Goes on at another learning rate; `None` for the one of before.
@@ -100,6 +106,8 @@ where
         let mut trainer = Trainer::restore(checkpoint, device).map_err(|error| error.to_string())?;
         let dataset = open(data, buffers)?;
         let config = &mut trainer.config;
+        // Whoever says how long it is to be has the last word.
+        trainer.spent.is_sized |= steps.is_some_and(|steps| steps != config.steps);
         for (value, given) in [
             (&mut config.steps, steps),
             (&mut config.preview_every, intervals.preview_every),
@@ -115,6 +123,7 @@ where
         let sampler = Sampler::new(&trainer.config);
         Self {
             good: Box::new(trainer.clone()),
+            clock: Clock::new(trainer.spent),
             trainer,
             dataset,
             sampler,
@@ -198,6 +207,7 @@ where
         let was_going = self.state == State::Going;
         if was_going {
             self.state = State::Paused;
+            self.clock.stop();
         }
         host.emit(Event::Paused { step: self.trainer.step }.into());
         if was_going && self.is_kept(host) {
@@ -221,6 +231,7 @@ where
         }
         self.reported = None;
         self.advance(host, device).await;
+        self.clock.stop();
         if self.state == State::Paused {
             self.preview(host, device).await;
             host.emit(Event::Paused { step: self.trainer.step }.into());
@@ -341,6 +352,7 @@ where
         if self.trainer.step >= self.trainer.config.steps {
             return self.end(None, host).await;
         }
+        self.clock.tick(&mut self.trainer.spent);
         if std::mem::take(&mut self.is_new) {
             self.preview(host, device).await;
         }
@@ -350,14 +362,17 @@ where
             Err(error) => return self.end(Some(error.to_string()), host).await,
         };
         let rate = self.trainer.learning_rate();
-        let losses = self.trainer.step_over(batches);
-        if let Err(trouble) = self.trainer.settle().await {
-            // This worker's own share of a step that nobody makes.
-            self.trainer = (*self.good).clone();
-            // The workers that are left go home with what all of them had done.
-            if self.is_kept(host) {
-                self.checkpoint(host).await;
+        let losses = match self.trainer.step_over(batches) {
+            Ok(losses) => losses,
+            Err(trouble) => {
+                // The workers that are left go home with what all of them had done.
+                if self.is_kept(host) {
+                    self.checkpoint(host).await;
+                }
+                return self.end(Some(trouble), host).await;
             }
+        };
+        if let Err(trouble) = self.trainer.settle().await {
             return self.end(Some(trouble), host).await;
         }
         self.unreported += 1;
@@ -375,6 +390,10 @@ where
                 Ok(false) => return self.give_up(host, device).await,
                 Err(trouble) => return self.end(Some(trouble), host).await,
             }
+            // Until losses are read, a device may be behind by some steps.
+            if !is_last {
+                self.size(host);
+            }
         }
         if preview {
             self.preview(host, device).await;
@@ -387,6 +406,19 @@ where
         }
         if is_last {
             self.end(None, host).await;
+        }
+    }
+
+    /// Looks at the clock of a training by the clock; the first worker's is the one that counts.
+    fn size<H: Host>(&mut self, host: &H) {
+        let trainer = &mut self.trainer;
+        if trainer.config.minutes == 0.0 || trainer.exchange.as_ref().is_some_and(|exchange| exchange.rank() > 0) {
+            return;
+        }
+        self.clock.tick(&mut trainer.spent);
+        if let Some(steps) = self.clock.size(trainer.step, &mut trainer.spent, &trainer.config) {
+            spread(&mut trainer.config, steps);
+            host.emit(Event::Sized { config: trainer.config.clone().into() }.into());
         }
     }
 
@@ -444,6 +476,21 @@ where
         batches.push([Tensor::cat(a, 0), Tensor::cat(b, 0)]);
     }
     Ok(batches)
+}
+
+/// The weights that the networks of a training begin with, from the first of its buffers.
+pub fn inits(
+    config: &TrainConfig,
+    files: Vec<InitFile>,
+    buffers: &mut impl Iterator<Item = Vec<u8>>,
+) -> Result<Vec<Init>, String> {
+    let init = |InitFile { option, part }: InitFile| {
+        let name = config.get(&option).unwrap_or_default();
+        Init::read(&option, &name, &buffers.next().unwrap_or_default(), part.as_deref())
+    };
+    // All buffers are taken, whatever is wrong with one: the pictures follow.
+    let all: Vec<_> = files.into_iter().map(init).collect();
+    all.into_iter().collect()
 }
 
 /// A name as part of a file's.

@@ -43,8 +43,10 @@ impl<B: Kernels> Model<B> {
         device: &B::Device,
     ) -> Result<(Self, ModelInfo), WeightError> {
         let file = WeightFile::read_with(bytes, data)?.network(part)?;
-        let info = file.info();
         let architecture = file.generator()?;
+        let settings = architecture.settings().unwrap_or_default();
+        let settings = settings.into_iter().map(|(option, value)| (option.to_owned(), value)).collect();
+        let info = ModelInfo { settings, ..file.info() };
         let Some((ngf, _)) = architecture.generator_size() else {
             return Err(WeightError::NotAGenerator { found: architecture.name() });
         };

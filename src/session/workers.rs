@@ -52,8 +52,7 @@ where
             let mut sampler = Sampler::new(&trainer.config);
             // An image that cannot be used is named by the worker that meets it, if everybody sees that one.
             while let Ok(batches) = draw(&trainer, &mut sampler, &dataset, &device, |_, _| {}) {
-                trainer.step_over(batches);
-                if trainer.settle().await.is_err() {
+                if trainer.step_over(batches).is_err() || trainer.settle().await.is_err() {
                     return;
                 }
             }

@@ -8,12 +8,20 @@ use super::Gradients;
 use crate::kernels::{self, AdamStep, Kernels, Learned};
 use crate::model::parameters;
 
-/// Official: `torch.optim.Adam(lr, betas=(opt.beta1, 0.999))`, epsilon PyTorch's 1e-8 (Burn's own is 1e-5).
-const BETA2: f64 = 0.999;
+/// PyTorch's (Burn's own is 1e-5).
 const EPSILON: f64 = 1e-8;
 
 /// First and second moment of one parameter, each `[count]`.
 pub type Moments<B> = [Tensor<B, 1>; 2];
+
+/// What a step of [`Adam`] depends on besides its state.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Pace {
+    /// The learning rate.
+    pub rate: f64,
+    /// Decays of the first and of the second moment. Official: `torch.optim.Adam(lr, betas=(opt.beta1, 0.999))`.
+    pub betas: [f64; 2],
+}
 
 /// The optimiser's state: moments in the order in which the module's parameters are visited.
 /// `None` for a parameter that never had a gradient.
@@ -33,7 +41,7 @@ impl<B: Kernels> Default for Adam<B> {
 
 impl<B: Kernels> Adam<B> {
     /// The module after one step with these gradients; a parameter without a gradient stays.
-    pub fn step<A, M>(&mut self, module: M, gradients: Gradients<B>, rate: f64, beta1: f64) -> M
+    pub fn step<A, M>(&mut self, module: M, gradients: Gradients<B>, pace: Pace) -> M
     where
         A: AutodiffBackend<InnerBackend = B>,
         M: Module<A>,
@@ -53,7 +61,7 @@ impl<B: Kernels> Adam<B> {
         }
         self.time += 1;
         self.moments.resize(gradients.0.len(), None);
-        let step = AdamStep { rate, betas: [beta1, BETA2], epsilon: EPSILON, time: self.time };
+        let step = AdamStep { rate: pace.rate, betas: pace.betas, epsilon: EPSILON, time: self.time };
         let parameters = parameters::collect(&module).into_iter().map(Tensor::inner);
         let (mut places, mut all) = (Vec::new(), Vec::new());
         for (place, (parameter, grad)) in parameters.zip(gradients.0).enumerate() {
@@ -115,7 +123,8 @@ mod tests {
         let mut adam = Adam::<Flex>::default();
         for step in 0..3 {
             let gradients = Gradients(vec![Some(tensor(numbers(&golden["gradients"][step])))]);
-            module = adam.step::<A, _>(module, gradients, number("rate"), number("beta1"));
+            let pace = Pace { rate: number("rate"), betas: [number("beta1"), 0.999] };
+            module = adam.step::<A, _>(module, gradients, pace);
             let current: Vec<_> = parameters::collect(&module).into_iter().map(Tensor::inner).collect();
             close(current[0].clone(), &golden["parameters"][step]);
             average = ema::follow(average, current, number("decay") as f32);

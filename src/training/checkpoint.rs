@@ -10,6 +10,7 @@ use burn::module::Module;
 use burn::tensor::backend::{AutodiffBackend, Backend};
 use burn::tensor::{Tensor, TensorData};
 
+use super::trainer::Spent;
 use super::{Adam, Discriminators, Generators, Trainer, Window};
 use crate::config::{Preprocess, TrainConfig};
 use crate::image_pool::ImagePool;
@@ -31,6 +32,8 @@ const WINDOW_STEPS: &str = "plateau_window_steps";
 const WINDOW_SUM: &str = "plateau_window_sum";
 /// Of the best generators that were measured: [`Trainer::best`].
 const BEST: &str = "best_distance";
+/// Of a training by the clock: [`Trainer::spent`].
+const SPENT: &str = "spent";
 /// CRC-32 of everything else in the file.
 const CHECKSUM: &str = "checksum";
 const FIRST: &str = "first.";
@@ -64,8 +67,35 @@ pub fn describe(bytes: &[u8]) -> Result<(TrainConfig, u64), CheckpointError> {
     said(&WeightFile::read(bytes)?)
 }
 
+/// Whether a file's metadata say that it is a checkpoint.
+pub(super) fn is_one(file: &WeightFile) -> bool {
+    file.metadata.get(metadata::FORMAT).map(String::as_str) == Some(FORMAT)
+}
+
+/// One network of a checkpoint, by its name in it (`generator_ba`) or else by its number among
+/// [`INITS`](crate::config::INITS).
+pub(super) fn network(file: WeightFile, number: usize, part: Option<&str>) -> Result<WeightFile, CheckpointError> {
+    let (config, _) = said(&file)?;
+    let own = [AVERAGE, GENERATORS][usize::from(config.ema == 0.0)];
+    let prefix = match part {
+        Some(part) => format!("{part}."),
+        None => own.into_iter().chain(DISCRIMINATORS).nth(number).unwrap_or_default().to_owned(),
+    };
+    let is_judge = DISCRIMINATORS.contains(&prefix.as_str());
+    let architecture = if is_judge { config.discriminator_architecture() } else { config.generator_architecture() };
+    let parameters = architecture.parameters();
+    holds(&file, &prefixed(&prefix, &parameters))?;
+    let tensors = file.tensors.into_iter().filter_map(|tensor| {
+        let name = tensor.name.strip_prefix(&prefix)?.to_owned();
+        Some(NamedTensor { name, ..tensor })
+    });
+    // What tells networks without norms from those whose biases are not in the file.
+    let metadata = [(metadata::ARCHITECTURE.to_owned(), architecture.name())].into();
+    Ok(WeightFile { metadata, tensors: tensors.collect(), notes: Vec::new() })
+}
+
 fn said(file: &WeightFile) -> Result<(TrainConfig, u64), CheckpointError> {
-    if file.metadata.get(metadata::FORMAT).map(String::as_str) != Some(FORMAT) {
+    if !is_one(file) {
         return Err(CheckpointError::NotACheckpoint);
     }
     // Versions before 0.2 wrote none.
@@ -275,7 +305,9 @@ where
             (PLATEAU, format!("{factor} {best} {bad}")),
             (WINDOW_STEPS, self.window.steps.to_string()),
         ];
-        let metadata = metadata.into_iter().chain(self.best.map(|best| (BEST, best.to_string())));
+        let spent =
+            (self.config.minutes > 0.0).then(|| (SPENT, format!("{} {}", self.spent.seconds, self.spent.is_sized)));
+        let metadata = metadata.into_iter().chain(spent).chain(self.best.map(|best| (BEST, best.to_string())));
         let metadata = metadata.map(|(key, value)| (key.to_owned(), value)).collect();
         let mut file = WeightFile { metadata, tensors, ..WeightFile::default() };
         file.metadata.insert(CHECKSUM.into(), checksum(&file));
@@ -295,6 +327,7 @@ where
             (number(&file, GENERATORS_TIME)?, number(&file, DISCRIMINATORS_TIME)?);
         let plateau = file.metadata.get(PLATEAU).map_or(Ok(Plateau::default()), |text| read_plateau(text))?;
         let best = file.metadata.get(BEST).map(|text| read_distance(text)).transpose()?;
+        let spent = file.metadata.get(SPENT).map_or(Ok(Spent::default()), |text| read_spent(text))?;
         let window_steps = if file.metadata.contains_key(WINDOW_STEPS) { number(&file, WINDOW_STEPS)? } else { 0 };
 
         let generator = config.generator_architecture().parameters();
@@ -327,7 +360,7 @@ where
             trainer.window =
                 Window { sum: Some(Tensor::from_data(TensorData::new(sum, [1]), device)), steps: window_steps };
         }
-        (trainer.plateau, trainer.best, trainer.step) = (plateau, best, step);
+        (trainer.plateau, trainer.best, trainer.step, trainer.spent) = (plateau, best, step, spent);
         Ok(trainer)
     }
 }
@@ -339,6 +372,14 @@ fn read_plateau(text: &str) -> Result<Plateau, CheckpointError> {
     let [factor, best, bad] = parts[..] else { return Err(wrong()) };
     let number = |text: &str| text.parse::<f64>().ok().filter(|number| *number >= 0.0).ok_or_else(wrong);
     Ok(Plateau { factor: number(factor)?, best: number(best)?, bad: bad.parse().map_err(|_| wrong())? })
+}
+
+/// Seconds and whether it is sized, as [`Trainer::checkpoint`] writes them.
+fn read_spent(text: &str) -> Result<Spent, CheckpointError> {
+    let parts = text.split_once(' ').and_then(|(seconds, sized)| Some((seconds.parse().ok()?, sized.parse().ok()?)));
+    let sound = parts.filter(|(seconds, _): &(f64, bool)| seconds.is_finite() && *seconds >= 0.0);
+    let (seconds, is_sized) = sound.ok_or_else(|| CheckpointError::Config(format!("its time is {text:?}")))?;
+    Ok(Spent { seconds, is_sized })
 }
 
 /// The distance that a checkpoint names, bit for bit.

@@ -3,7 +3,7 @@
 use burn::module::Module;
 use burn::tensor::backend::Backend;
 
-use crate::config::{NetD, NetG, TrainConfig};
+use crate::config::{NetD, NetG, SAME, TrainConfig};
 use crate::model::architecture::{Downsample, PatchStyle, ResnetStyle};
 use crate::model::{Architecture, Generator, PatchDiscriminator, parameters};
 use crate::protocol::{Direction, ModelInfo};
@@ -87,7 +87,49 @@ impl TrainConfig {
             step,
             data: self.data.clone(),
             licence: self.licence.clone(),
+            started_from: self.started_from(direction),
             notes: Vec::new(),
+            settings: Vec::new(),
+        }
+    }
+
+    /// The name of the file whose weights a generator began with, without its folder; empty for new weights.
+    fn started_from(&self, direction: Direction) -> String {
+        let (own, other) = match direction {
+            Direction::AtoB => (&self.init_ab, &self.init_ba),
+            Direction::BtoA => (&self.init_ba, &self.init_ab),
+        };
+        let path = if own == SAME { other } else { own };
+        path.rsplit(['/', '\\']).next().unwrap_or_default().to_owned()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Changes, Norm, Upsample};
+
+    #[test]
+    fn the_settings_of_an_architecture_make_it_again() {
+        let base = TrainConfig { ngf: 5, n_blocks: 3, ndf: 7, n_layers: 2, ..TrainConfig::default() };
+        let configs = [
+            base.clone(),
+            TrainConfig { upsample: Upsample::Resize, net_d: NetD::Pixel, affine: true, ..base.clone() },
+            TrainConfig { net_g: NetG::MobileResnet, norm: Norm::None, spectral_norm: true, ..base.clone() },
+            TrainConfig { net_g: NetG::Unet128, net_d: NetD::Basic, ..base.clone() },
+            TrainConfig { net_g: NetG::Unet256, norm: Norm::None, ..base },
+        ];
+        for config in configs {
+            let mut again = TrainConfig::default();
+            for architecture in [config.generator_architecture(), config.discriminator_architecture()] {
+                let mut changes = Changes::default();
+                for (name, value) in architecture.settings().expect("of three channels") {
+                    changes.add(name, &value).expect("an option");
+                }
+                again.apply(&changes);
+            }
+            assert_eq!(again.generator_architecture(), config.generator_architecture());
+            assert_eq!(again.discriminator_architecture(), config.discriminator_architecture());
         }
     }
 }

@@ -96,6 +96,19 @@ where
     (Pass { terms, gradients: Gradients::take(generators, &mut total.backward()) }, fakes)
 }
 
+/// What the generators make of a batch, without a graph: for steps in which they do not change.
+///
+/// # Shapes
+/// - reals and output: of A and B, `[N, 3, H, W]`
+pub fn fakes<A>(generators: &Generators<A>, [real_a, real_b]: [&Tensor<A::InnerBackend, 4>; 2]) -> Both<A::InnerBackend>
+where
+    A: AutodiffBackend + Kernels,
+    A::InnerBackend: Kernels,
+{
+    let frozen = generators.valid();
+    [frozen.ba.forward(real_b.clone()), frozen.ab.forward(real_a.clone())]
+}
+
 /// Dropout of the passes that give A's fakes and identities (the second where the two are not made together), B's, and
 /// the reconstructions of A and B.
 fn dropouts(config: &TrainConfig, number: u64) -> [[Option<Dropout>; 2]; 4] {

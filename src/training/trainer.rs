@@ -7,6 +7,7 @@ use burn::module::{AutodiffModule, Module};
 use burn::tensor::Tensor;
 use burn::tensor::backend::{AutodiffBackend, Backend};
 
+use super::adam::Pace;
 use super::exchange::{self, Exchange};
 use super::{Adam, Gradients, ema, passes};
 use crate::config::{LrPolicy, Precision, TrainConfig};
@@ -110,10 +111,21 @@ where
     pub best: Option<f32>,
     /// Steps made.
     pub step: u64,
+    /// The time behind it, for a training by the clock.
+    pub spent: Spent,
     /// The other workers, where there are any.
     pub exchange: Option<Rc<dyn Exchange<A::InnerBackend>>>,
-    /// Why the other workers could not be heard.
-    trouble: Option<String>,
+}
+
+/// What a training by the clock has used of its time.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Spent {
+    /// Seconds of training.
+    pub seconds: f64,
+    /// Whether the configuration's number of steps is what fits into the time; before, it is [`UNSIZED`].
+    ///
+    /// [`UNSIZED`]: crate::config::UNSIZED
+    pub is_sized: bool,
 }
 
 /// The generators' total losses since the learning rate was last looked at, added up on the device.
@@ -161,8 +173,8 @@ where
             window: Window::default(),
             best: None,
             step: 0,
+            spent: Spent::default(),
             exchange: None,
-            trouble: None,
             config,
         }
     }
@@ -177,11 +189,14 @@ where
     ///
     /// # Shapes
     /// - real_a, real_b: `[N, 3, size, size]` in [-1, 1]
+    ///
+    /// # Errors
+    /// Those of [`Trainer::step_over`].
     pub fn step(
         &mut self,
         real_a: Tensor<A::InnerBackend, 4>,
         real_b: Tensor<A::InnerBackend, 4>,
-    ) -> StepLosses<A::InnerBackend> {
+    ) -> Result<StepLosses<A::InnerBackend>, String> {
         self.step_over(vec![[real_a, real_b]])
     }
 
@@ -192,9 +207,17 @@ where
     /// # Shapes
     /// - each `[real_a, real_b]`, `[N, 3, size, size]` in [-1, 1]
     ///
+    /// # Errors
+    /// When another worker cannot be heard, in whole sentences: then nothing has changed, and the training is where it
+    /// was before the step. Without an [`Exchange`], never.
+    ///
     /// # Panics
     /// Without a batch.
-    pub fn step_over(&mut self, batches: Vec<[Tensor<A::InnerBackend, 4>; 2]>) -> StepLosses<A::InnerBackend> {
+    pub fn step_over(
+        &mut self,
+        batches: Vec<[Tensor<A::InnerBackend, 4>; 2]>,
+    ) -> Result<StepLosses<A::InnerBackend>, String> {
+        self.agree_on_steps(batches.first())?;
         with_precision(self.precision(batches.first()), || self.step_in_precision(batches))
     }
 
@@ -204,14 +227,31 @@ where
         if batch.is_some_and(has) { self.config.precision } else { Precision::F32 }
     }
 
-    fn step_in_precision(&mut self, batches: Vec<[Tensor<A::InnerBackend, 4>; 2]>) -> StepLosses<A::InnerBackend> {
-        let rate = self.learning_rate();
-        let beta1 = self.config.beta1;
+    /// In a training by the clock, the first worker's is the one that counts; the learning rate depends on the steps.
+    fn agree_on_steps(&mut self, batch: Option<&[Tensor<A::InnerBackend, 4>; 2]>) -> Result<(), String> {
+        let (true, Some(exchange), Some([real, _])) = (self.config.minutes > 0.0, &self.exchange, batch) else {
+            return Ok(());
+        };
+        let own = if exchange.rank() == 0 { self.config.steps as f32 } else { 0.0 };
+        let sum = exchange.sum(Tensor::from_data([own], &real.device()))?;
+        let data = sum.try_into_data().map_err(|error| format!("The device was lost: {error:?}"))?;
+        self.config.steps = data.iter::<f32>().next().map_or(self.config.steps, |steps| steps as u64);
+        Ok(())
+    }
+
+    /// All that another worker could fail in comes first; then everything changes at once.
+    fn step_in_precision(
+        &mut self,
+        batches: Vec<[Tensor<A::InnerBackend, 4>; 2]>,
+    ) -> Result<StepLosses<A::InnerBackend>, String> {
+        let is_warming = self.warms_up();
+        let config = schedule::weights(&self.config, self.step);
         let mut first = self.step * batches.iter().map(|[real, _]| self.of_all_workers(real)).sum::<u64>();
-        if self.config.spectral_norm {
-            self.discriminators = self.discriminators.clone().iterate();
+        let mut judges = self.discriminators.clone();
+        if config.spectral_norm {
+            judges = judges.iterate();
         }
-        let judges = self.discriminators.clone().no_grad();
+        let frozen = judges.clone().no_grad();
         let mut generators = Mean::default();
         let mut seen = Vec::with_capacity(batches.len());
         for [real_a, real_b] in batches {
@@ -219,46 +259,71 @@ where
             first += self.of_all_workers(&real_a);
             // No two passes of a training draw the same random numbers, of whatever worker they are.
             let own = number + self.rank() * real_a.dims()[0] as u64;
-            let adversary = Adversary::new(&self.config, own);
+            let adversary = Adversary::new(&config, own);
             let reals = [&real_a, &real_b];
-            let (pass, fakes) = passes::generators(&self.config, &self.generators, adversary, &judges, reals, own);
-            generators.add(pass.terms, pass.gradients);
+            let fakes = if is_warming {
+                passes::fakes(&self.generators, reals)
+            } else {
+                let (pass, fakes) = passes::generators(&config, &self.generators, adversary, &frozen, reals, own);
+                generators.add(pass.terms, pass.gradients);
+                fakes
+            };
             seen.push((adversary, [real_a, real_b], fakes, number));
         }
-        let (generator_terms, gradients) = self.agreed(generators);
-        self.generators = self.generators_adam.step(self.generators.clone(), gradients, rate, beta1);
-        if let Some(average) = self.average.take() {
-            let current = parameters::collect(&self.generators).into_iter().map(Tensor::inner).collect();
-            self.average = Some(ema::follow(average, current, self.config.ema));
-        }
+        let of_generators = if is_warming { None } else { Some(self.agreed(generators)?) };
 
+        // As cheap as the lists of their pictures.
+        let mut pools = [self.pool_a.clone(), self.pool_b.clone()];
         let mut discriminators = Mean::default();
         for (adversary, reals, [fake_a, fake_b], number) in seen {
-            let fakes = [self.pooled(Domain::A, fake_a, number), self.pooled(Domain::B, fake_b, number)];
-            let pass = passes::discriminators(&self.discriminators, adversary, reals, fakes);
+            let [pool_a, pool_b] = &mut pools;
+            let fakes = [self.pooled(pool_a, fake_a, number)?, self.pooled(pool_b, fake_b, number)?];
+            let pass = passes::discriminators(&judges, adversary, reals, fakes);
             discriminators.add(pass.terms, pass.gradients);
         }
-        let (discriminator_terms, gradients) = self.agreed(discriminators);
-        self.discriminators = self.discriminators_adam.step(self.discriminators.clone(), gradients, rate, beta1);
+        let (discriminator_terms, gradients) = self.agreed(discriminators)?;
 
-        if self.config.lr_policy == LrPolicy::Plateau {
-            let total = generator_terms.clone().sum();
-            self.window.sum = Some(self.window.sum.take().map_or(total.clone(), |sum| sum + total));
-            self.window.steps += 1;
-        }
+        let pace = self.pace(self.learning_rate());
+        [self.pool_a, self.pool_b] = pools;
+        let generator_terms = match of_generators {
+            Some((terms, gradients)) => {
+                self.generators = self.generators_adam.step(self.generators.clone(), gradients, pace);
+                if let Some(average) = self.average.take() {
+                    let current = parameters::collect(&self.generators).into_iter().map(Tensor::inner).collect();
+                    self.average = Some(ema::follow(average, current, config.ema));
+                }
+                if config.lr_policy == LrPolicy::Plateau {
+                    let total = terms.clone().sum();
+                    self.window.sum = Some(self.window.sum.take().map_or(total.clone(), |sum| sum + total));
+                    self.window.steps += 1;
+                }
+                terms
+            }
+            // Six terms that nobody has computed.
+            None => Tensor::zeros([6], &discriminator_terms.device()),
+        };
+        let pace = self.pace(schedule::of_discriminators(&config, self.step, self.plateau.factor));
+        self.discriminators = self.discriminators_adam.step(judges, gradients, pace);
         self.step += 1;
-        StepLosses(kernels::join(vec![generator_terms, discriminator_terms]))
+        Ok(StepLosses(kernels::join(vec![generator_terms, discriminator_terms])))
+    }
+
+    /// Whether the next step is the discriminators' alone, since they know less than the generators.
+    fn warms_up(&self) -> bool {
+        self.step < self.config.warmup_d
+    }
+
+    /// A step of Adam at that rate.
+    fn pace(&self, rate: f64) -> Pace {
+        Pace { rate, betas: [self.config.beta1, self.config.beta2] }
     }
 
     /// What is left to do after a step: once in `lr_decay_steps` steps a learning rate of the policy `plateau` looks at
     /// the losses, which are read back for it.
     ///
     /// # Errors
-    /// When the device or another worker is lost.
+    /// When the device is lost.
     pub async fn settle(&mut self) -> Result<(), String> {
-        if let Some(trouble) = self.trouble.take() {
-            return Err(trouble);
-        }
         if self.window.steps >= self.config.lr_decay_steps
             && let Some(sum) = self.window.sum.take()
         {
@@ -312,48 +377,37 @@ where
     }
 
     /// The means of terms and gradients over the batches of all workers, and the gradients clipped.
-    fn agreed(&mut self, found: Mean<A::InnerBackend>) -> (Tensor<A::InnerBackend, 1>, Gradients<A::InnerBackend>) {
+    fn agreed(
+        &self,
+        found: Mean<A::InnerBackend>,
+    ) -> Result<(Tensor<A::InnerBackend, 1>, Gradients<A::InnerBackend>), String> {
         let (mut terms, mut gradients) = found.take();
-        if let Some(exchange) = self.exchange.clone() {
-            match exchange::average(exchange.as_ref(), terms.clone(), gradients.clone()) {
-                Ok(agreed) => (terms, gradients) = agreed,
-                Err(trouble) => self.trouble = Some(trouble),
-            }
+        if let Some(exchange) = &self.exchange {
+            (terms, gradients) = exchange::average(exchange.as_ref(), terms, gradients)?;
         }
-        (terms, gradients.clip(self.config.clip_grad))
+        Ok((terms, gradients.clip(self.config.clip_grad)))
     }
 
     /// The fakes that a discriminator is to see. Every worker's pool holds the fakes of all.
-    fn pooled(&mut self, domain: Domain, fakes: Tensor<A::InnerBackend, 4>, first: u64) -> Tensor<A::InnerBackend, 4> {
+    fn pooled(
+        &self,
+        pool: &mut ImagePool<A::InnerBackend>,
+        fakes: Tensor<A::InnerBackend, 4>,
+        first: u64,
+    ) -> Result<Tensor<A::InnerBackend, 4>, String> {
         let seed = self.config.seed;
-        let pool = match domain {
-            Domain::A => &mut self.pool_a,
-            Domain::B => &mut self.pool_b,
-        };
-        let Some(exchange) = self.exchange.clone().filter(|_| self.config.pool_size > 0) else {
-            return pool.query(fakes, seed, first);
+        let Some(exchange) = self.exchange.as_ref().filter(|_| self.config.pool_size > 0) else {
+            return Ok(pool.query(fakes, seed, first));
         };
         let [count, ..] = fakes.dims();
-        match exchange::gather(exchange.as_ref(), fakes.clone()) {
-            Ok(all) => pool.query(all, seed, first).narrow(0, exchange.rank() * count, count),
-            Err(trouble) => {
-                self.trouble = Some(trouble);
-                fakes
-            }
-        }
+        let all = exchange::gather(exchange.as_ref(), fakes)?;
+        Ok(pool.query(all, seed, first).narrow(0, exchange.rank() * count, count))
     }
 
     /// The generators without the graph, for translating: their moving average where there is one.
     pub fn frozen_generators(&self) -> Generators<A::InnerBackend> {
         self.average.clone().unwrap_or_else(|| self.generators.valid())
     }
-}
-
-/// Whose pool.
-#[derive(Clone, Copy)]
-enum Domain {
-    A,
-    B,
 }
 
 /// The mean of what several passes gave.
@@ -406,7 +460,8 @@ mod tests {
             let config =
                 TrainConfig { ngf: 8, n_blocks: 1, ndf: 8, n_layers: 2, lambda_identity, ..TrainConfig::default() };
             let mut trainer = Trainer::<A>::new(config, &device);
-            let terms: Vec<f32> = trainer.step(real_a.clone(), real_b.clone()).0.into_data().iter().collect();
+            let terms: Vec<f32> =
+                trainer.step(real_a.clone(), real_b.clone()).expect("alone").0.into_data().iter().collect();
             let translated: Vec<f32> =
                 trainer.frozen_generators().ab.forward(real_a.clone()).into_data().iter().collect();
             (terms, translated)

@@ -29,6 +29,8 @@ pub const DATA: &str = "data";
 pub const LICENCE: &str = "licence";
 /// In a checkpoint: the training's configuration, as JSON.
 pub const CONFIG: &str = "config";
+/// Name of the file whose weights the training began with.
+pub const STARTED_FROM: &str = "started_from";
 
 /// The metadata of a weight file, as it is written.
 ///
@@ -46,6 +48,7 @@ pub fn describe(info: &ModelInfo, direction: Option<Direction>) -> BTreeMap<Stri
         (STEP, number(info.step)),
         (DATA, info.data.clone()),
         (LICENCE, info.licence.clone()),
+        (STARTED_FROM, info.started_from.clone()),
     ];
     entries.into_iter().filter(|(_, value)| !value.is_empty()).map(|(key, value)| (key.to_owned(), value)).collect()
 }
@@ -64,7 +67,9 @@ pub(super) fn understand(metadata: &BTreeMap<String, String>) -> ModelInfo {
         step: text(STEP).parse().unwrap_or(0),
         data: text(DATA),
         licence: text(LICENCE),
+        started_from: text(STARTED_FROM),
         notes: Vec::new(),
+        settings: Vec::new(),
     }
 }
 
@@ -97,7 +102,9 @@ mod tests {
             step: 20_000,
             data: "horse2zebra".into(),
             licence: "MIT".into(),
+            started_from: "horses.pth".into(),
             notes: Vec::new(),
+            settings: Vec::new(),
         }
     }
 
@@ -106,7 +113,7 @@ mod tests {
         let metadata = describe(&horse_to_zebra(), Some(Direction::BtoA));
         assert_eq!(understand(&metadata), horse_to_zebra());
         assert_eq!(direction(&metadata), Some(Direction::BtoA));
-        assert_eq!(metadata.len(), 9);
+        assert_eq!(metadata.len(), 10);
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //! `tests/reference/golden.py` writes the fixtures. Tolerances: f32 forward within 1e-4 absolute,
 //! gradients within 1e-3 of a tensor's norm; PyTorch's own f32 run is within 5e-6 and 2.4e-6.
 
+mod r1;
 mod steps;
 
 use std::collections::HashMap;
@@ -160,7 +161,8 @@ where
     let discriminators = names_of(["discriminator_a.", "discriminator_b."], DISCRIMINATOR);
 
     for step in 0..3 {
-        let losses = pollster::block_on(trainer.step(real_a.clone(), real_b.clone()).read()).expect("a device");
+        let losses =
+            pollster::block_on(trainer.step(real_a.clone(), real_b.clone()).expect("alone").read()).expect("a device");
         let found: HashMap<String, f64> =
             serde_json::from_value(serde_json::to_value(losses).expect("plain data")).expect("numbers");
         for (term, value) in found {

@@ -35,7 +35,7 @@ where
     let [a, b] = ["a", "b"].map(|name| pictures::<A::InnerBackend>(name, 2));
     let each = 2 / passes;
     let batch = |pass: usize| [&a, &b].map(|pictures| pictures.clone().narrow(0, pass * each, each));
-    trainer.step_over((0..passes).map(batch).collect());
+    trainer.step_over((0..passes).map(batch).collect()).expect("alone");
     pollster::block_on(trainer.settle()).expect("the device is there");
     assert!(pollster::block_on(trainer.is_finite()).expect("the device is there"));
     let moments = trainer.generators_adam.moments.iter().flatten().flat_map(|[first, _]| host(first.clone())).collect();

@@ -47,7 +47,7 @@ fn train(trainer: &mut Trainer<A>, to: u64) {
         let tensor = |picture: &Picture| {
             Tensor::<Flex, 4>::from_data(TensorData::new(picture.to_planes(), [1, 3, 32, 32]), &Default::default())
         };
-        trainer.step(tensor(&drawn.a), tensor(&drawn.b));
+        trainer.step(tensor(&drawn.a), tensor(&drawn.b)).expect("alone");
     }
 }
 

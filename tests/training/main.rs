@@ -1,5 +1,6 @@
 //! A training as a person runs it: every option, going on, and being killed.
 
+mod init;
 mod kill;
 mod machines;
 mod options;

@@ -47,18 +47,26 @@ const EXAMPLES: &[(&str, &str, &str)] = &[
     ("init_type", "kaiming", ""),
     ("init_type", "orthogonal", ""),
     ("init_gain", "0.03", ""),
+    ("init_ab", "first/a-to-b.safetensors", ""),
+    ("init_ba", "same", "--init-ab first/a-to-b.safetensors"),
+    ("init_da", "first/checkpoint-0000002.safetensors", ""),
+    ("init_db", "first/checkpoint-0000002.safetensors", ""),
     ("gan_mode", "vanilla", ""),
     ("gan_mode", "wgangp", ""),
     ("gan_mode", "hinge", ""),
     ("lambda_gp", "5", "--gan-mode wgangp"),
+    ("lambda_r1", "0.1", ""),
     ("lambda_a", "5", ""),
     ("lambda_b", "5", ""),
     ("lambda_identity", "0", ""),
+    ("lambda_decay_to", "0.5", ""),
     ("pool_size", "0", ""),
     ("batch_size", "2", ""),
     ("accumulate", "2", ""),
     ("steps", "3", ""),
+    ("minutes", "0.01", "--steps 9"),
     ("learning_rate", "0.0001", ""),
+    ("lr_d", "0.0004", ""),
     ("lr_policy", "step", "--lr-decay-steps 1"),
     ("lr_policy", "plateau", "--lr-decay-steps 1"),
     ("lr_policy", "cosine", ""),
@@ -66,7 +74,9 @@ const EXAMPLES: &[(&str, &str, &str)] = &[
     ("end_at_zero", "true", ""),
     ("lr_decay_steps", "1", "--lr-policy step"),
     ("warmup_steps", "2", ""),
+    ("warmup_d", "1", ""),
     ("beta1", "0.9", ""),
+    ("beta2", "0.9", ""),
     ("clip_grad", "1", ""),
     ("ema", "0.9", ""),
     ("checkpoint_activations", "true", ""),
@@ -143,6 +153,9 @@ fn every_option_trains_in_an_example() {
     }
     let folder = TempDir::new().expect("a folder");
     data(folder.path());
+    // What others begin with.
+    let first = [&TINY.split_whitespace().collect::<Vec<_>>()[..], &["--out", "first"]].concat();
+    ends_with(&cyclegan(&first, folder.path()), 0);
     // Two at a time: half of a start is waiting.
     let next = AtomicUsize::new(0);
     std::thread::scope(|scope| {

@@ -109,6 +109,14 @@ impl RunFolder {
     /// Those of the file system.
     pub fn describe(&self, config: &TrainConfig, memory: &Memory) -> Result<()> {
         write_whole(&self.path.join(MEMORY), serde_json::to_string_pretty(memory)?.as_bytes())?;
+        self.describe_again(config)
+    }
+
+    /// Writes down what is trained, since it has changed.
+    ///
+    /// # Errors
+    /// Those of the file system.
+    pub fn describe_again(&self, config: &TrainConfig) -> Result<()> {
         write_whole(&self.path.join(CONFIG), config.to_toml(false).as_bytes())
     }
 

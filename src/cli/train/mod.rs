@@ -2,6 +2,7 @@
 
 mod flags;
 mod folder;
+mod init;
 mod machines;
 mod progress;
 mod recorder;
@@ -130,6 +131,7 @@ impl Arguments {
         config.data = name.unwrap_or_default();
         config.apply(&file);
         config.apply(&flags);
+        init::adopt(&mut config, &[file, flags])?;
         Ok(config)
     }
 
@@ -230,9 +232,15 @@ fn begin(arguments: &Arguments) -> Result<Plan> {
     let memory = Memory { data: absolute(path), keep: arguments.keep.map_or(KEEP, NonZeroUsize::get) };
     folder.describe(&config, &memory)?;
     let peers = machines::gather(arguments, &pictures)?;
-    let command = Command::Train { config: config.clone().into(), data: pictures.data };
-    let command = Envelope::with(command, pictures.buffers);
+    let command = train(&config, pictures)?;
     Ok(Plan { folder, config, keep: memory.keep, command, peers, notes: Vec::new() })
+}
+
+/// The command of a new training, with the weights that it begins with.
+fn train(config: &TrainConfig, pictures: Pictures) -> Result<Envelope<Command>> {
+    let (init, weights) = init::files(config)?;
+    let command = Command::Train { config: config.clone().into(), init, data: pictures.data };
+    Ok(Envelope::with(command, weights.into_iter().chain(pictures.buffers).collect()))
 }
 
 /// A run that goes on: the one in a folder, or one that a checkpoint file has brought from elsewhere.
@@ -281,7 +289,7 @@ fn go_on(arguments: &Arguments, run: &Path) -> Result<Plan> {
             let command = Command::ResumeTraining { steps: Some(config.steps), intervals, data: pictures.data };
             Envelope::with(command, std::iter::once(checkpoint).chain(pictures.buffers).collect())
         }
-        None => Envelope::with(Command::Train { config: config.clone().into(), data: pictures.data }, pictures.buffers),
+        None => train(&config, pictures)?,
     };
     Ok(Plan { folder, config, keep, command, peers, notes })
 }

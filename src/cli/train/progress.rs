@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use indicatif::{FormattedDuration, ProgressBar, ProgressStyle};
 
+use crate::config::UNSIZED;
 use crate::protocol::Losses;
 
 /// Seconds between lines where there is no terminal.
@@ -42,9 +43,14 @@ impl Progress {
 
     /// It goes from one step to another.
     pub fn begin(&mut self, step: u64, steps: u64) {
+        self.length(steps);
+        self.bar.set_position(step);
+    }
+
+    /// It goes to another step than was thought.
+    pub fn length(&mut self, steps: u64) {
         self.steps = steps;
         self.bar.set_length(steps);
-        self.bar.set_position(step);
     }
 
     /// A line that stays.
@@ -76,7 +82,8 @@ impl Progress {
     fn lines(&self, step: &Step, memory: Option<u64>) -> [String; 3] {
         let Step { losses: l, steps_per_second: speed, .. } = step;
         let left = self.steps.saturating_sub(step.step) as f64 / f64::from(*speed);
-        let left = Duration::try_from_secs_f64(left).map_or(String::new(), |left| {
+        let known = Duration::try_from_secs_f64(left).ok().filter(|_| self.steps != UNSIZED);
+        let left = known.map_or(String::new(), |left| {
             // Whole seconds are enough.
             format!("  {} left", FormattedDuration(Duration::from_secs(left.as_secs())))
         });

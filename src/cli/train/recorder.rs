@@ -11,6 +11,7 @@ use super::progress::{Progress, Step};
 use crate::cli::sheet::{Rows, sheet};
 use crate::cli::tensorboard::EventFile;
 use crate::cli::translate::write_whole;
+use crate::config::UNSIZED;
 use crate::image::Picture;
 use crate::protocol::{Envelope, Event, PreviewCell, Quality};
 
@@ -79,10 +80,17 @@ impl<'a> Recorder<'a> {
                     0 => String::new(),
                     bytes => format!("; about {} MB of memory at its peak", bytes >> 20),
                 };
+                let until = if steps == UNSIZED { "the time is up".to_owned() } else { steps.to_string() };
                 self.progress.say(&format!(
                     "{images_a} images of A, {images_b} of B; generators of {parameters} parameters; \
-                     steps {step} to {steps}{memory}"
+                     steps {step} to {until}{memory}"
                 ));
+            }
+            Event::Sized { config } => {
+                self.steps = config.steps;
+                self.folder.describe_again(&config)?;
+                self.progress.length(config.steps);
+                self.progress.say(&format!("{} steps fit into {} minutes", config.steps, config.minutes));
             }
             Event::Step { step, epoch, losses, learning_rate, steps_per_second } => {
                 self.line(&serde_json::json!({

@@ -35,6 +35,8 @@ pub enum Message {
         /// Files given with it that an ONNX graph's weights may lie in.
         data: Vec<(String, Vec<u8>)>,
     },
+    /// Train a model further on the visitor's pictures: its id.
+    FineTune(String),
     /// A loaded model is to be saved.
     SaveModel {
         /// Its id.
@@ -142,7 +144,10 @@ pub enum Effect {
     /// Send [`Message::CancelOverdue`] after a while.
     WatchCancel(u32),
     /// Collect the training data, then send [`training::Message::Gathered`].
-    GatherTrainingData,
+    GatherTrainingData {
+        /// Addresses of weight files that come before the pictures.
+        weights: Vec<String>,
+    },
     /// Hand a file to the visitor.
     SaveFile {
         /// Its name.

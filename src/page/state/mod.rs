@@ -1,6 +1,7 @@
 //! All that the page knows, and how it changes: [`State::update`] takes a [`Message`], changes the
 //! state and says what is to be done as [`Effect`]s. No browser in here, so all of it is tested natively.
 
+mod fine_tune;
 mod live;
 mod messages;
 mod queue;
@@ -161,6 +162,7 @@ impl State {
             }
             Message::FileRead { key, result } => self.file_read(key, result, &mut effects),
             Message::WeightFile { file, bytes, data } => self.take_weight_file(file, bytes, data, &mut effects),
+            Message::FineTune(id) => self.fine_tune(&id, &mut effects),
             Message::SaveModel { model, format } => {
                 effects.push(Effect::Send(Command::SaveModel { model, format }.into()));
             }
@@ -235,12 +237,18 @@ impl State {
     fn train(&mut self, message: Train, effects: &mut Vec<Effect>) {
         match message {
             Train::Start => {
-                if let Some(problem) = self.training.problem().filter(|_| !self.training.phase.is_active()) {
+                if self.training.phase.is_active() {
+                    return;
+                }
+                let is_new = self.training.imported.is_none();
+                let waits = || self.start_problem().filter(|_| is_new);
+                if let Some(problem) = self.training.problem().or_else(waits) {
                     self.training.fail(problem);
-                } else if !self.training.phase.is_active() {
+                } else {
                     self.wake_worker(effects);
                     self.training.prepare();
-                    effects.push(Effect::GatherTrainingData);
+                    let weights = if is_new { self.start_addresses() } else { Vec::new() };
+                    effects.push(Effect::GatherTrainingData { weights });
                 }
             }
             Train::Gathered(Ok((data, buffers))) => {
@@ -257,9 +265,23 @@ impl State {
                             };
                             Envelope::with(command, std::iter::once(checkpoint).chain(buffers).collect())
                         }
-                        None => Envelope::with(Command::Train { config: config.into(), data }, buffers),
+                        None => {
+                            let mut buffers = buffers.into_iter();
+                            let (init, weights) = self.start_files(&mut buffers);
+                            let command = Command::Train { config: config.into(), init, data };
+                            Envelope::with(command, weights.into_iter().chain(buffers).collect())
+                        }
                     }));
                 }
+            }
+            Train::StartFrom(starts) => {
+                if !self.training.phase.is_active() {
+                    self.start_from(starts, effects);
+                }
+            }
+            Train::Preset(name) => {
+                self.training.update(Train::Preset(name));
+                self.set_networks();
             }
             Train::Pause => effects.push(Effect::Send(Command::Pause.into())),
             Train::StepOnce => effects.push(Effect::Send(Command::StepOnce.into())),

@@ -346,7 +346,7 @@ fn a_weight_file_survives_a_restart_of_the_worker() {
 #[test]
 fn training_starts_ends_and_lends_its_generators() {
     let mut state = opened();
-    assert_eq!(state.update(Message::Train(Train::Start)), [Effect::GatherTrainingData]);
+    assert_eq!(state.update(Message::Train(Train::Start)), [Effect::GatherTrainingData { weights: vec![] }]);
     assert_eq!(state.update(Message::Train(Train::Start)), [], "one at a time");
     let data = TrainData::Zip { name: "emoji.zip".into() };
     let effects = state.update(Message::Train(Train::Gathered(Ok((data, vec![vec![1]])))));
@@ -366,6 +366,60 @@ fn training_starts_ends_and_lends_its_generators() {
     let effects = state.update(Message::Pictures(vec![picture(None)]));
     assert!(matches!(commands(&effects)[..], [Command::Translate { model, .. }] if model == "trained:BtoA"));
     assert_eq!(commands(&state.update(Message::Train(Train::Stop))), [&Command::Stop]);
+}
+
+#[test]
+fn a_model_is_fine_tuned_with_the_one_that_goes_back() {
+    let mut state = opened();
+    let effects = state.update(Message::FineTune("ab".into()));
+    assert_eq!((state.place, state.training.source), (Place::Train, Source::Own));
+    let wanted = |effect: &Effect| matches!(effect, Effect::Download { .. });
+    assert_eq!(effects.iter().filter(|effect| wanted(effect)).count(), 2);
+    state.update(Message::Train(Train::UseSource(Source::BuiltIn)));
+    state.update(Message::Train(Train::Start));
+    assert!(matches!(&state.training.phase, Phase::Ended { trouble: Some(text) } if text.contains("not here yet")));
+    let settings = vec![("ngf".to_owned(), "24".to_owned()), ("n_blocks".to_owned(), "4".to_owned())];
+    for model in ["ab", "ba"] {
+        state.update(Message::Downloaded { model: model.into(), result: Ok(vec![9]) });
+        let info = ModelInfo { settings: settings.clone(), ..ModelInfo::default() };
+        state.update(event(Event::ModelLoaded { model: model.into(), info }));
+    }
+    let config = &state.training.config;
+    assert_eq!((config.ngf, config.n_blocks, config.init_ba.as_str()), (24, 4, "ba.safetensors"));
+    assert!(config.warmup_d > 0);
+    // Another preset has other networks, but not of these models.
+    state.update(Message::Train(Train::Preset("small-128".into())));
+    assert_eq!((state.training.config.ngf, state.training.config.init_ab.as_str()), (24, "ab.safetensors"));
+    let weights = ["ab", "ba"].map(|id| format!("static/models/{id}.safetensors")).to_vec();
+    assert_eq!(state.update(Message::Train(Train::Start)), [Effect::GatherTrainingData { weights }]);
+    let data = TrainData::Zip { name: "emoji.zip".into() };
+    let effects = state.update(Message::Train(Train::Gathered(Ok((data, vec![vec![1], vec![2], vec![3]])))));
+    let Some(Effect::Send(Envelope { message: Command::Train { init, .. }, buffers })) = effects.last() else {
+        panic!("it starts: {effects:?}")
+    };
+    assert_eq!(init.iter().map(|file| file.option.as_str()).collect::<Vec<_>>(), ["init_ab", "init_ba"]);
+    assert_eq!(*buffers, [vec![1], vec![2], vec![3]]);
+}
+
+#[test]
+fn a_weight_file_of_the_visitors_is_fine_tuned_both_ways_and_not_any_more() {
+    let mut state = opened();
+    state.update(Message::WeightFile { file: "mine.pth".into(), bytes: vec![5] });
+    let id = state.chosen.clone().expect("it is chosen at once");
+    state.update(event(Event::ModelLoaded { model: id.clone(), info: ModelInfo::default() }));
+    state.update(Message::FineTune(id.clone()));
+    assert_eq!(state.training.starts, [id.clone(), String::new()]);
+    state.update(Message::Train(Train::StartFrom([id, "same".into()])));
+    assert_eq!([&state.training.config.init_ab, &state.training.config.init_ba], ["mine.pth", "same"]);
+    state.update(Message::Train(Train::UseSource(Source::BuiltIn)));
+    assert_eq!(state.update(Message::Train(Train::Start)), [Effect::GatherTrainingData { weights: vec![] }]);
+    let data = TrainData::Zip { name: "emoji.zip".into() };
+    let effects = state.update(Message::Train(Train::Gathered(Ok((data, vec![vec![1]])))));
+    let Some(Effect::Send(sent)) = effects.last() else { panic!("it starts: {effects:?}") };
+    assert_eq!(sent.buffers, [vec![5], vec![1]]);
+    state.training.fail("It stopped.".into());
+    state.update(Message::Train(Train::StartFrom(Default::default())));
+    assert_eq!((state.training.config.init_ab.as_str(), state.training.config.warmup_d), ("", 0));
 }
 
 #[test]

@@ -83,7 +83,7 @@ impl State {
         let Some(model) = self.model_mut(id) else { return };
         match result {
             Ok(bytes) => {
-                let file = file_name(&model.listed.file);
+                let file = model.file_name().to_owned();
                 let command = Command::LoadModel { model: id.into(), file, part: None, data: Vec::new() };
                 model.status = Status::Loading;
                 effects.push(Effect::Send(Envelope::with(command, vec![bytes])));
@@ -101,6 +101,9 @@ impl State {
             model.listed.licence = info.licence.clone();
         }
         model.info = Some(info);
+        if self.training.starts.iter().any(|start| start == id) {
+            self.set_networks();
+        }
     }
 
     pub(super) fn model_failed(&mut self, id: &str, reason: String) {
@@ -109,6 +112,7 @@ impl State {
         let is_own = matches!(model.origin, Origin::Own(..));
         if is_own {
             self.models.retain(|model| model.id() != id);
+            self.forget_starts();
             if self.chosen.as_deref() == Some(id) {
                 self.chosen = self.models.first().map(|model| model.id().to_owned());
             }
@@ -145,9 +149,4 @@ impl State {
             self.chosen = self.models.first().map(|model| model.id().to_owned());
         }
     }
-}
-
-/// The last part of an address.
-fn file_name(address: &str) -> String {
-    address.rsplit('/').next().unwrap_or(address).into()
 }

@@ -103,7 +103,7 @@ impl State {
             }
             Event::Settings { config } => {
                 if !self.training.phase.is_active() {
-                    self.training.take(*config);
+                    self.take_settings(*config);
                 }
             }
             Event::SettingsFile => {

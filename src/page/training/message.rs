@@ -19,6 +19,8 @@ pub enum Message {
     Name(bool, String),
     /// Start from a preset.
     Preset(String),
+    /// What the generators from A and from B start from: ids of models, nothing for new weights, or `same`.
+    StartFrom([String; 2]),
     /// Set an option; the value as typed.
     Set(&'static Field, String),
     /// Set how often there are previews, in steps, and of how many sample pairs; while it runs, too.

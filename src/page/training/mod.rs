@@ -7,7 +7,7 @@ pub mod settings;
 
 use super::history::History;
 use crate::{
-    config::{Changes, Field, TrainConfig},
+    config::{Changes, Field, TrainConfig, UNSIZED},
     protocol::{Event, KeptTraining, PREVIEW_ROWS, PreviewCell},
 };
 
@@ -98,6 +98,8 @@ pub struct Training {
     pub names: [String; 2],
     /// Settings of the next or the running training.
     pub config: TrainConfig,
+    /// Ids of the models that the generators from A and from B start from; nothing for new weights.
+    pub starts: [String; 2],
     /// The option that was last set to something it cannot be, and what is wrong with that.
     pub mistake: Option<(&'static str, String)>,
     /// Sample pairs in each preview.
@@ -148,6 +150,7 @@ impl Default for Training {
             zip: None,
             names: ["A".into(), "B".into()],
             config: TrainConfig::preset("demo").unwrap_or_default(),
+            starts: Default::default(),
             mistake: None,
             preview_rows: PREVIEW_ROWS,
             frames: None,
@@ -235,6 +238,11 @@ impl Training {
             Source::BuiltIn => ["flat", "3D"],
             Source::Own => [&self.names[0], &self.names[1]],
         }
+    }
+
+    /// Whether it trains by the clock and does not know yet how many steps fit into the time.
+    pub fn is_unsized(&self) -> bool {
+        self.config.steps == UNSIZED
     }
 
     /// Seconds to the end, at the present speed.
@@ -400,6 +408,7 @@ impl Training {
             Message::Look(place) => self.looked_at = Some(place).filter(|place| place + 1 < self.previews.len()),
             // These need the worker: `State::update` sees to them.
             Message::Gathered(Ok(_))
+            | Message::StartFrom(_)
             | Message::Start
             | Message::Pause
             | Message::Resume
@@ -429,6 +438,7 @@ impl Training {
                     self.phase = Phase::Running;
                 }
             }
+            Event::Sized { config } => self.config = *config,
             Event::ImageSkipped { file, reason } => self.skipped.push((file, reason)),
             Event::Step { step, epoch, losses, learning_rate, steps_per_second } => {
                 (self.step, self.epoch) = (step, epoch);

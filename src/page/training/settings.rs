@@ -5,7 +5,7 @@ use crate::config::{Field, GanMode, Kind, LrPolicy, NetD, NetG, Preprocess, Trai
 
 /// The options that can be set, with their names for people. They stand in the order and the groups of
 /// [`TrainConfig::FIELDS`].
-pub const SETTINGS: [(&str, &str); 41] = [
+pub const SETTINGS: [(&str, &str); 46] = [
     ("preprocess", "Bringing to size"),
     ("size", "Image side, px"),
     ("load_size", "Resized to, px"),
@@ -29,20 +29,25 @@ pub const SETTINGS: [(&str, &str); 41] = [
     ("init_gain", "Their scale"),
     ("gan_mode", "Adversarial loss"),
     ("lambda_gp", "Gradient penalty"),
+    ("lambda_r1", "Penalty at real pictures"),
     ("lambda_a", "Cycle weight of A"),
     ("lambda_b", "Cycle weight of B"),
     ("lambda_identity", "Identity weight"),
+    ("lambda_decay_to", "Cycle weights at the end"),
     ("pool_size", "Image pool"),
     ("batch_size", "Batch size"),
     ("accumulate", "Accumulated passes"),
     ("steps", "Steps"),
     ("learning_rate", "Learning rate"),
+    ("lr_d", "Discriminators’ rate"),
     ("lr_policy", "Its course"),
     ("decay_from", "Falls from"),
     ("end_at_zero", "An epoch at zero"),
     ("lr_decay_steps", "Falls every, steps"),
     ("warmup_steps", "Warm-up, steps"),
+    ("warmup_d", "Discriminators first, steps"),
     ("beta1", "Adam’s β₁"),
+    ("beta2", "Adam’s β₂"),
     ("clip_grad", "Gradient clipping"),
     ("ema", "Moving average"),
     ("checkpoint_activations", "Save memory"),
@@ -70,6 +75,7 @@ pub fn applies(name: &str, config: &TrainConfig) -> bool {
         "n_blocks" | "upsample" | "skip" => is_resnet,
         "n_layers" => config.net_d == NetD::NLayers,
         "lambda_gp" => config.gan_mode == GanMode::Wgangp,
+        "steps" => config.minutes == 0.0,
         "decay_from" | "end_at_zero" => config.lr_policy == LrPolicy::Linear,
         "lr_decay_steps" => matches!(config.lr_policy, LrPolicy::Step | LrPolicy::Plateau),
         _ => true,
@@ -147,7 +153,13 @@ mod tests {
     use crate::config::Choice;
 
     /// Set elsewhere in the page, or by the page itself.
-    const ELSEWHERE: [&str; 9] = [
+    const ELSEWHERE: [&str; 14] = [
+        "init_ab",
+        "init_ba",
+        // A page has no weights of discriminators.
+        "init_da",
+        "init_db",
+        "minutes",
         "preset",
         "domain_a",
         "domain_b",

@@ -137,7 +137,7 @@ where
         let shown = |picture: &Tensor<A::InnerBackend, 4>| {
             axes.iter().fold(picture.clone(), |picture, axis| picture.flip([*axis])) * *scale
         };
-        let losses = trainer.step(shown(&real_a), shown(&real_b));
+        let losses = trainer.step(shown(&real_a), shown(&real_b)).expect("alone");
         let losses = pollster::block_on(losses.read()).expect("a device");
         let found: HashMap<String, f64> =
             serde_json::from_value(serde_json::to_value(losses).expect("plain data")).expect("numbers");
@@ -187,7 +187,7 @@ where
     let real = Tensor::cat(pictures.to_vec(), 0);
     let between = loss::between(real.clone(), real.flip([0, 3]), &stored.penalty_shares);
     let judge = discriminator::<A>("discriminator_a.", device);
-    let penalty = loss::gradient_penalty(&judge, between, stored.lambda_gp);
+    let penalty = loss::gradient_penalty(&judge, between, stored.lambda_gp, loss::Centre::One);
     let value = f64::from(host(penalty.clone().inner())[0]);
     assert!((value - stored.penalty.value).abs() <= 1e-4 * stored.penalty.value, "{value}");
 
@@ -260,7 +260,7 @@ fn the_script_knows_what_is_drawn() {
 #[test]
 #[ignore = "needs PyTorch: tests/reference/run.sh sets it up, `make test` runs this"]
 fn the_fixtures_are_what_pytorch_says() {
-    for script in ["golden.py", "golden_steps.py", "golden_networks.py", "optimisation.py"] {
+    for script in ["golden.py", "golden_steps.py", "golden_r1.py", "golden_networks.py", "optimisation.py"] {
         let mut check = Command::new("bash");
         check.args(["tests/reference/run.sh", script, "--check"]).current_dir(env!("CARGO_MANIFEST_DIR"));
         let output = check.output().expect("bash runs");

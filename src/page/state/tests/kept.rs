@@ -78,7 +78,7 @@ fn a_checkpoint_file_is_gone_on_with_on_the_chosen_pictures() {
     let bytes = [&(header.len() as u64).to_le_bytes(), header.as_bytes()].concat();
     state.update(import(bytes.clone()));
     assert_eq!(state.training.imported.as_ref().map(|imported| imported.step), Some(340));
-    assert_eq!(state.update(Message::Train(Train::Start)), [Effect::GatherTrainingData]);
+    assert_eq!(state.update(Message::Train(Train::Start)), [Effect::GatherTrainingData { weights: vec![] }]);
     state.update(import(bytes.clone()));
     assert!(state.notices.last().is_some_and(|notice| notice.text.starts_with("Stop the training first")));
     let data = TrainData::Zip { name: "emoji.zip".into() };
