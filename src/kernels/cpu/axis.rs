@@ -37,6 +37,12 @@ impl Axis {
         self.source[padded]
     }
 
+    /// The same for any position, outside the padding `None`.
+    #[cfg(target_arch = "x86_64")]
+    pub fn source_within(&self, padded: usize) -> Option<usize> {
+        self.source.get(padded).copied().flatten()
+    }
+
     /// The padded positions that are the picture itself.
     fn inside(&self) -> Range<usize> {
         self.padding..self.padding + self.input

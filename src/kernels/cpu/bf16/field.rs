@@ -1,0 +1,222 @@
+//! Planes rounded to bf16 with their padding around them, as products of tiles read them.
+
+use half::bf16;
+
+use super::super::axis::Axis;
+use super::plan::{Element, Plan};
+use super::unit::{BLOCK, DEPTH, TILE};
+use crate::platform::simd::vectorised;
+use crate::platform::{parallel, scratch};
+
+/// Values of 32 bits on a cache line.
+pub const CACHE_LINE: usize = 16;
+
+/// To the nearest bf16, ties to the even one, in the upper 16 bits; the others are rubbish.
+#[inline(always)]
+fn rounded(value: f32) -> u32 {
+    let bits = value.to_bits();
+    if value.is_nan() { u32::from(bf16::NAN.to_bits()) << 16 } else { bits + (0x7fff + (bits >> 16 & 1)) }
+}
+
+/// Two neighbours of one product, the first one lower.
+#[inline(always)]
+pub fn pair(first: f32, second: f32) -> u32 {
+    rounded(first) >> 16 | rounded(second) & 0xffff_0000
+}
+
+/// Where the planes of a field lie.
+#[derive(Clone, Copy, Debug)]
+pub struct Field {
+    /// Positions from one row to the next.
+    pub pitch: usize,
+    /// Rows that are written.
+    pub rows: usize,
+    /// Numbers of 32 bits from one plane to the next.
+    pub plane: usize,
+    /// Planes of an image.
+    pub planes: usize,
+}
+
+impl Field {
+    /// Pairs of elements side by side: a number of 32 bits a position.
+    pub fn of_pairs(plan: &Plan, rows: usize, pitch: usize) -> Self {
+        Self { pitch, rows, plane: odd_lines(rows * pitch + BLOCK), planes: plan.elements.len() / 2 }
+    }
+
+    /// Elements by themselves: half a number of 32 bits a position.
+    pub fn of_elements(plan: &Plan, rows: usize, pitch: usize) -> Self {
+        Self { pitch, rows, plane: odd_lines((rows * pitch + 2 * DEPTH).div_ceil(2)), planes: plan.elements.len() }
+    }
+
+    /// Numbers of 32 bits of an image.
+    pub fn image(&self) -> usize {
+        self.planes * self.plane
+    }
+
+    /// Fills the planes of all images from `[image][channel][plane]`.
+    pub fn fill(&self, input: &[f32], channels: usize, plan: &Plan, axes: &[Axis; 2], to: &mut [u32]) {
+        let [down, across] = axes;
+        let plane = down.input * across.input;
+        let of_pairs = self.planes < plan.elements.len();
+        let source = |image: usize, element: Option<Element>, row: usize| {
+            let Element { channel, place } = element?;
+            let row = down.source_within(row * plan.stride + place[0])?;
+            let line = &input[(image * channels + channel) * plane + row * across.input..][..across.input];
+            Some((line, place[1]))
+        };
+        let reach = across.reach().max(self.pitch * plan.stride) + places(plan);
+        parallel::chunks_mut(to, self.plane, |index, to| {
+            let (image, number) = (index / self.planes, index % self.planes);
+            let elements = if of_pairs {
+                [plan.elements[2 * number], plan.elements[2 * number + 1]]
+            } else {
+                [plan.elements[number], None]
+            };
+            if elements == [None, None] {
+                to.fill(0);
+                return;
+            }
+            scratch::with([reach, reach], |[first, second]| {
+                vectorised(
+                    #[inline(always)]
+                    || {
+                        first.fill(0.0);
+                        second.fill(0.0);
+                        let lines = [first, second];
+                        let mut filled = [false; 2];
+                        for row in 0..self.rows {
+                            let mut starts = [0; 2];
+                            for which in 0..2 {
+                                match source(image, elements[which], row) {
+                                    Some((line, start)) => {
+                                        across.pad(line, lines[which]);
+                                        (starts[which], filled[which]) = (start, true);
+                                    }
+                                    None if filled[which] => {
+                                        lines[which].fill(0.0);
+                                        filled[which] = false;
+                                    }
+                                    None => {}
+                                }
+                            }
+                            let [first, second] = [&lines[0][starts[0]..], &lines[1][starts[1]..]];
+                            if of_pairs {
+                                pairs(first, second, plan.stride, &mut to[row * self.pitch..][..self.pitch]);
+                            } else {
+                                let to: &mut [u16] = bytemuck::cast_slice_mut(to);
+                                halves(first, plan.stride, &mut to[row * self.pitch..][..self.pitch]);
+                            }
+                        }
+                        if of_pairs {
+                            to[self.rows * self.pitch..].fill(0);
+                        } else {
+                            bytemuck::cast_slice_mut::<u32, u16>(to)[self.rows * self.pitch..].fill(0);
+                        }
+                    },
+                );
+            });
+        });
+    }
+}
+
+/// The furthest column of an element.
+fn places(plan: &Plan) -> usize {
+    plan.elements.iter().flatten().map(|element| element.place[1]).max().unwrap_or(0)
+}
+
+/// So many numbers of 32 bits or a few more: an odd number of cache lines, so that the rows of a tile, a plane each, do not
+/// meet in a few sets of the cache.
+fn odd_lines(numbers: usize) -> usize {
+    let lines = numbers.div_ceil(CACHE_LINE);
+    (lines | 1) * CACHE_LINE
+}
+
+#[inline(always)]
+fn pairs(first: &[f32], second: &[f32], stride: usize, to: &mut [u32]) {
+    match stride {
+        1 => to.iter_mut().zip(first.iter().zip(second)).for_each(
+            #[inline(always)]
+            |(to, (first, second))| *to = pair(*first, *second),
+        ),
+        2 => {
+            let count = 2 * to.len() - 1;
+            // The last one of a pair may not be there any more.
+            let (first, second) = (&first[..count], &second[..count]);
+            for (index, to) in to.iter_mut().enumerate() {
+                *to = pair(first[2 * index], second[2 * index]);
+            }
+        }
+        _ => {
+            for (index, to) in to.iter_mut().enumerate() {
+                *to = pair(first[stride * index], second[stride * index]);
+            }
+        }
+    }
+}
+
+#[inline(always)]
+fn halves(from: &[f32], stride: usize, to: &mut [u16]) {
+    if stride == 1 {
+        to.iter_mut().zip(from).for_each(
+            #[inline(always)]
+            |(to, from)| *to = (rounded(*from) >> 16) as u16,
+        );
+    } else {
+        for (index, to) in to.iter_mut().enumerate() {
+            *to = (rounded(from[stride * index]) >> 16) as u16;
+        }
+    }
+}
+
+/// Fills `[block of 32 channels][image][pair of positions][channel of the block]` from planes `[image][channel][rows][columns]`,
+/// rows `pitch` positions apart, which is even, with zeros between them and up to `positions`.
+pub fn fill_columns(
+    planes: &[f32],
+    [batch, channels]: [usize; 2],
+    [rows, columns]: [usize; 2],
+    [pitch, positions]: [usize; 2],
+    to: &mut [u32],
+) {
+    let plane = rows * columns;
+    parallel::chunks_mut(to, positions / 2 * BLOCK, |index, to| {
+        let (block, image) = (index / batch, index % batch);
+        let there = BLOCK.min(channels - block * BLOCK);
+        vectorised(
+            #[inline(always)]
+            || {
+                for (row, to) in to.chunks_mut(pitch / 2 * BLOCK).enumerate() {
+                    if row >= rows || there < BLOCK {
+                        to.fill(0);
+                    }
+                    if row >= rows {
+                        continue;
+                    }
+                    let lines = &planes[(image * channels + block * BLOCK) * plane + row * columns..];
+                    for (part, to) in to.chunks_mut(TILE * BLOCK).enumerate() {
+                        let start = 2 * TILE * part;
+                        let count = (to.len() / BLOCK).min(TILE);
+                        for channel in 0..there {
+                            let line = &lines[channel * plane..][..columns];
+                            let line = &line[start.min(columns)..];
+                            let mut numbers = [0; TILE];
+                            if line.len() >= 2 * TILE {
+                                let line = &line[..2 * TILE];
+                                for (place, number) in numbers.iter_mut().enumerate() {
+                                    *number = pair(line[2 * place], line[2 * place + 1]);
+                                }
+                            } else {
+                                for (place, number) in numbers.iter_mut().enumerate() {
+                                    let at = |place: usize| line.get(place).copied().unwrap_or(0.0);
+                                    *number = pair(at(2 * place), at(2 * place + 1));
+                                }
+                            }
+                            for (place, number) in numbers[..count].iter().enumerate() {
+                                to[place * BLOCK + channel] = *number;
+                            }
+                        }
+                    }
+                }
+            },
+        );
+    });
+}
