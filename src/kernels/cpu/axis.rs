@@ -44,12 +44,12 @@ impl Axis {
     }
 
     /// The padded positions that are the picture itself.
-    fn inside(&self) -> Range<usize> {
+    pub fn inside(&self) -> Range<usize> {
         self.padding..self.padding + self.input
     }
 
     /// The others.
-    fn outside(&self) -> impl Iterator<Item = usize> {
+    pub fn outside(&self) -> impl Iterator<Item = usize> {
         (0..self.padding).chain(self.inside().end..self.reach())
     }
 

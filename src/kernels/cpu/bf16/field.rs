@@ -53,6 +53,16 @@ impl Field {
         self.planes * self.plane
     }
 
+    /// Zeros behind the rows of a plane.
+    #[inline(always)]
+    fn fill_rest(&self, of_pairs: bool, to: &mut [u32]) {
+        if of_pairs {
+            to[self.rows * self.pitch..].fill(0);
+        } else {
+            bytemuck::cast_slice_mut::<u32, u16>(to)[self.rows * self.pitch..].fill(0);
+        }
+    }
+
     /// Fills the planes of all images from `[image][channel][plane]`.
     pub fn fill(&self, input: &[f32], channels: usize, plan: &Plan, axes: &[Axis; 2], to: &mut [u32]) {
         let [down, across] = axes;
@@ -74,6 +84,46 @@ impl Field {
             };
             if elements == [None, None] {
                 to.fill(0);
+                return;
+            }
+            // Rows of whole channels are rounded on their way, without a padded copy.
+            if let [Some(first), second] = elements
+                && plan.stride == 1
+                && across.inside().end <= self.pitch
+                && elements.iter().flatten().all(|element| element.place[1] == 0)
+            {
+                let zeros = if second.is_none() { vec![0.0; across.input] } else { Vec::new() };
+                vectorised(
+                    #[inline(always)]
+                    || {
+                        for row in 0..self.rows {
+                            let lines = source(image, Some(first), row).map(|(line, _)| {
+                                [line, source(image, second, row).map_or(&zeros[..], |(line, _)| line)]
+                            });
+                            if of_pairs {
+                                let to = &mut to[row * self.pitch..][..self.pitch];
+                                padded(
+                                    lines,
+                                    across,
+                                    to,
+                                    #[inline(always)]
+                                    |[first, second]| pair(first, second),
+                                );
+                            } else {
+                                let to = bytemuck::cast_slice_mut::<u32, u16>(to);
+                                let to = &mut to[row * self.pitch..][..self.pitch];
+                                padded(
+                                    lines,
+                                    across,
+                                    to,
+                                    #[inline(always)]
+                                    |[first, _]| (rounded(first) >> 16) as u16,
+                                );
+                            }
+                        }
+                        self.fill_rest(of_pairs, to);
+                    },
+                );
                 return;
             }
             scratch::with([reach, reach], |[first, second]| {
@@ -107,15 +157,35 @@ impl Field {
                                 halves(first, plan.stride, &mut to[row * self.pitch..][..self.pitch]);
                             }
                         }
-                        if of_pairs {
-                            to[self.rows * self.pitch..].fill(0);
-                        } else {
-                            bytemuck::cast_slice_mut::<u32, u16>(to)[self.rows * self.pitch..].fill(0);
-                        }
+                        self.fill_rest(of_pairs, to);
                     },
                 );
             });
         });
+    }
+}
+
+/// One row with its padding, zeros behind it; zeros where there is no row.
+#[inline(always)]
+fn padded<T: Copy + Default>(
+    lines: Option<[&[f32]; 2]>,
+    across: &Axis,
+    to: &mut [T],
+    number: impl Fn([f32; 2]) -> T + Copy,
+) {
+    let Some([first, second]) = lines else {
+        to.fill(T::default());
+        return;
+    };
+    let inside = across.inside();
+    let (first, second) = (&first[..inside.len()], &second[..inside.len()]);
+    to[inside.clone()].iter_mut().zip(first.iter().zip(second)).for_each(
+        #[inline(always)]
+        |(to, (first, second))| *to = number([*first, *second]),
+    );
+    for position in (0..inside.start).chain(inside.end..to.len()) {
+        let source = across.source_within(position);
+        to[position] = source.map_or(T::default(), |source| number([first[source], second[source]]));
     }
 }
 

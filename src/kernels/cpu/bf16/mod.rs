@@ -25,7 +25,7 @@ mod tests;
 mod unit;
 mod weight_grad;
 
-use self::correlate::{Correlation, Planes};
+use self::correlate::{Correlation, Margins, Phase, Planes};
 use self::field::{CACHE_LINE, Field, fill_columns};
 use self::filters::Layout;
 use self::plan::{Line, Plan};
@@ -34,9 +34,9 @@ pub use self::unit::Unit;
 use self::unit::{BLOCK, DEPTH, TILE};
 use self::weight_grad::Gradient;
 use super::axis::Axis;
-use super::{Filters, Layer, fold};
+use super::{Filters, Layer};
 use crate::kernels::{Border, Geometry};
-use crate::platform::scratch;
+use crate::platform::{parallel, scratch};
 
 /// Convolution forward; see [`super::super::Kernels::convolve`].
 pub fn conv2d(unit: Unit, input: &[f32], filters: Filters, layer: Layer) -> Vec<f32> {
@@ -51,17 +51,19 @@ pub fn conv2d(unit: Unit, input: &[f32], filters: Filters, layer: Layer) -> Vec<
         lines,
         axes: layer.axes(),
         size,
+        margin: 0,
         layout,
     };
-    pass.run(input, filters)
+    pass.run(input, filters, None)
 }
 
 /// Gradient of the input; see [`super::super::Kernels::convolve_input_grad`].
 pub fn conv2d_input_grad(unit: Unit, output_grad: &[f32], filters: Filters, layer: Layer) -> Vec<f32> {
     let Geometry { kernel, stride, padding, border } = layer.geometry;
-    // What is reflected goes back to where it came from: first the gradient of the padded input, then that.
-    let folds = border == Border::Reflect && padding > 0;
-    let (size, skipped) = if folds { (layer.size.map(|side| side + 2 * padding), 0) } else { (layer.size, padding) };
+    // What is reflected goes back to where it came from: the lines reach over the planes.
+    let margin = if border == Border::Reflect { padding } else { 0 };
+    let size = layer.size.map(|side| side + 2 * margin);
+    let skipped = padding - margin;
     let lines = size.map(|written| Line::adjoint(kernel, stride, skipped, written));
     let grad_size = layer.output_size();
     let axis = |side: usize| Axis::new(Geometry::zero(1, 1, lines[side].1), grad_size[side]);
@@ -69,12 +71,8 @@ pub fn conv2d_input_grad(unit: Unit, output_grad: &[f32], filters: Filters, laye
     let layout = Layout { row: layer.taps(), channel: layer.inputs * layer.taps(), kernel };
     let channels = [layer.outputs, layer.inputs];
     let lines = lines.map(|(lines, _)| lines);
-    let pass = Pass { unit, batch: layer.batch, channels, stride: 1, lines, axes, size, layout };
-    if folds {
-        fold(&pass.run(output_grad, Filters { bias: None, ..filters }), filters, layer)
-    } else {
-        pass.run(output_grad, filters)
-    }
+    let pass = Pass { unit, batch: layer.batch, channels, stride: 1, lines, axes, size: layer.size, margin, layout };
+    pass.run(output_grad, filters, Some(&layer.axes()))
 }
 
 /// Gradient of the weight; see [`super::super::Kernels::convolve_weight_grad`].
@@ -120,40 +118,85 @@ struct Pass {
     axes: [Axis; 2],
     /// Of the planes that are written.
     size: [usize; 2],
+    /// Positions by which the lines reach over them on every side.
+    margin: usize,
     layout: Layout,
 }
 
 impl Pass {
-    fn run(&self, planes: &[f32], filters: Filters) -> Vec<f32> {
+    /// What is read; a margin goes back to where these axes have it from.
+    fn run(&self, planes: &[f32], filters: Filters, sources: Option<&[Axis; 2]>) -> Vec<f32> {
         let [read, written] = self.channels;
-        let mut output = vec![0.0; self.batch * written * self.size[0] * self.size[1]];
-        let most = |lines: &[Line], of: fn(&Line, usize) -> usize| {
-            lines.iter().map(|line| of(line, self.stride)).max().unwrap_or(0)
-        };
-        let places = [0, 1].map(|side| most(&self.lines[side], |line, _| line.taps.len()));
-        let [rows, pitch] = [0, 1].map(|side| most(&self.lines[side], Line::reach));
+        let [downs, acrosses] = &self.lines;
+        let most = |lines: &[Line], of: &dyn Fn(&Line) -> usize| lines.iter().map(of).max().unwrap_or(0);
+        let places = [downs, acrosses].map(|lines| most(lines, &|line| line.taps.len()));
+        let [rows, pitch] = [downs, acrosses].map(|lines| most(lines, &|line| line.reach(self.stride)));
         let plan = Plan::new(read, places, self.stride, written.div_ceil(TILE));
         let field = Field::of_pairs(&plan, rows, pitch);
-        let (fields, all_steps) = (self.batch * field.image(), plan.steps(places).len());
-        let packed = filters::packed(written, all_steps) / 2;
-        let planes_out =
-            Planes { values: Shared::new(&mut output), channels: written, size: self.size, bias: filters.bias };
-        scratch::with([fields + CACHE_LINE, packed + CACHE_LINE], |[left, right]| {
-            let (fields, packed) = (aligned(left, fields), aligned(right, packed));
+        let fields = self.batch * field.image();
+        let packed = acrosses.len() * filters::packed(written, plan.steps(places).len());
+        let around = self.batch * written * Margins::around(self.size, self.margin);
+        let length = self.batch * written * self.size[0] * self.size[1];
+        let mut output: Vec<f32> = Vec::with_capacity(length);
+        let lengths = [fields + CACHE_LINE, packed / 2 + CACHE_LINE, around];
+        scratch::with(lengths, |[left, right, around]| {
+            let (fields, packed) = (aligned(left, fields), aligned(right, packed / 2));
             field.fill(planes, read, &plan, &self.axes, fields);
-            for down in &self.lines[0] {
-                for across in &self.lines[1] {
-                    let places = filters::places(&plan, [down, across], self.layout);
-                    let packed: &mut [u16] = bytemuck::cast_slice_mut(packed);
-                    let packed = &mut packed[..filters::packed(written, places.len())];
-                    filters::pack(self.unit, filters.weight, self.layout, written, &places, packed);
-                    let lines = [down, across];
-                    let correlation = Correlation { unit: self.unit, plan: &plan, field, lines, batch: self.batch };
-                    correlation.run(fields, packed, &planes_out);
-                }
+            let planes = Planes {
+                values: Shared::room(&mut output, length),
+                channels: written,
+                size: self.size,
+                bias: filters.bias,
+                margins: (self.margin > 0).then(|| Margins { values: Shared::new(around), width: self.margin }),
+            };
+            for down in downs {
+                let mut rest: &mut [u16] = bytemuck::cast_slice_mut(packed);
+                let phases: Vec<Phase> = acrosses
+                    .iter()
+                    .map(|across| {
+                        let places = filters::places(&plan, [down, across], self.layout);
+                        let (packed, behind) =
+                            std::mem::take(&mut rest).split_at_mut(filters::packed(written, places.len()));
+                        rest = behind;
+                        filters::pack(self.unit, filters.weight, self.layout, written, &places, packed);
+                        Phase { across, filters: packed }
+                    })
+                    .collect();
+                Correlation { unit: self.unit, plan: &plan, field, batch: self.batch, down, phases: &phases }
+                    .run(fields, &planes);
+            }
+            drop(planes);
+            #[allow(unsafe_code, reason = "zeros that are written over at once would cost a pass through memory")]
+            // SAFETY: the lines of all phases together write every position of every plane.
+            unsafe {
+                output.set_len(length);
+            }
+            if let (true, Some(axes)) = (self.margin > 0, sources) {
+                self.fold(&mut output, around, axes);
             }
         });
         output
+    }
+
+    /// Adds what is around the planes to where it came from.
+    fn fold(&self, output: &mut [f32], around: &[f32], [down, across]: &[Axis; 2]) {
+        let [height, width] = self.size;
+        let (reach, margins) = (across.reach(), Margins::around(self.size, self.margin));
+        parallel::chunks_mut(output, height * width, |index, plane| {
+            let (rows, ends) = around[index * margins..][..margins].split_at(2 * self.margin * reach);
+            for (row, line) in down.outside().zip(rows.chunks_exact(reach)) {
+                if let Some(row) = down.source(row) {
+                    across.fold(line, &mut plane[row * width..][..width]);
+                }
+            }
+            for (line, ends) in plane.chunks_exact_mut(width).zip(ends.chunks_exact(2 * self.margin)) {
+                for (column, value) in across.outside().zip(ends) {
+                    if let Some(column) = across.source(column) {
+                        line[column] += value;
+                    }
+                }
+            }
+        });
     }
 }
 

@@ -144,7 +144,7 @@ impl Line {
     }
 
     /// Of a convolution's adjoint that writes `written` positions, the first of them `skipped` ones into the padded input:
-    /// one line for every phase of the stride, and the zeros that the gradient needs in front.
+    /// one line for every phase of the stride, by where they write first, and the zeros that the gradient needs in front.
     pub fn adjoint(kernel: usize, stride: usize, skipped: usize, written: usize) -> (Vec<Self>, usize) {
         // A padded position is `stride · place + phase`; output `o` reaches it with tap `stride · (place − o) + phase`.
         let phases = (0..stride).map(|phase| {
@@ -155,11 +155,15 @@ impl Line {
         });
         let phases: Vec<_> = phases.collect();
         let margin = phases.iter().map(|(taps, _, place)| taps.len().saturating_sub(1 + place)).max().unwrap_or(0);
-        let lines = phases.into_iter().map(|(taps, first, place)| {
-            let shift = (place + margin + 1).saturating_sub(taps.len().max(1));
-            Self { taps, shift, outputs: written.saturating_sub(first).div_ceil(stride), first, spacing: stride }
-        });
-        (lines.collect(), margin)
+        let mut lines: Vec<Self> = phases
+            .into_iter()
+            .map(|(taps, first, place)| {
+                let shift = (place + margin + 1).saturating_sub(taps.len().max(1));
+                Self { taps, shift, outputs: written.saturating_sub(first).div_ceil(stride), first, spacing: stride }
+            })
+            .collect();
+        lines.sort_by_key(|line| line.first);
+        (lines, margin)
     }
 
     /// Outputs' worth of positions that are read.

@@ -16,38 +16,42 @@ pub struct Shared<'a> {
 unsafe impl Sync for Shared<'_> {}
 
 impl<'a> Shared<'a> {
+    /// A buffer that has its values.
     pub fn new(buffer: &'a mut [f32]) -> Self {
         Self { start: buffer.as_mut_ptr(), length: buffer.len(), buffer: PhantomData }
     }
 
-    /// Writes 16 neighbours and adds a number to each. No two threads may write the same place.
+    /// The first values of the room behind a buffer's own, which need not be anything yet.
+    pub fn room(buffer: &'a mut Vec<f32>, length: usize) -> Self {
+        let room = buffer.spare_capacity_mut();
+        assert!(room.len() >= length);
+        Self { start: room.as_mut_ptr().cast(), length, buffer: PhantomData }
+    }
+
+    /// Writes neighbours and adds a number to each. No two threads may write the same place.
     ///
     /// # Panics
     /// Outside the buffer.
     #[inline(always)]
-    pub fn write_tile(&self, at: usize, values: &[f32], added: f32) {
-        assert!(at + TILE <= self.length && values.len() == TILE);
-        for (lane, value) in values.iter().enumerate() {
-            #[allow(unsafe_code, reason = "threads write outputs that lie between each other's")]
-            // SAFETY: inside the buffer.
-            unsafe {
-                self.start.add(at + lane).write(value + added);
-            }
+    pub fn write(&self, at: usize, values: &[f32], added: f32) {
+        assert!(at + values.len() <= self.length);
+        // What is in the way most often, so that it becomes one vector.
+        if let Ok(values) = <&[f32; TILE]>::try_from(values) {
+            self.put(at, values, added);
+        } else if let Ok(values) = <&[f32; 2 * TILE]>::try_from(values) {
+            self.put(at, values, added);
+        } else {
+            self.put(at, values, added);
         }
     }
 
-    /// Writes values so many places apart and adds a number to each. No two threads may write the same place.
-    ///
-    /// # Panics
-    /// Outside the buffer.
     #[inline(always)]
-    pub fn write(&self, at: usize, spacing: usize, values: &[f32], added: f32) {
-        assert!(values.is_empty() || at + (values.len() - 1) * spacing < self.length);
+    fn put(&self, at: usize, values: &[f32], added: f32) {
         for (place, value) in values.iter().enumerate() {
             #[allow(unsafe_code, reason = "threads write outputs that lie between each other's")]
-            // SAFETY: inside the buffer.
+            // SAFETY: inside the buffer, as `write` has made sure.
             unsafe {
-                self.start.add(at + place * spacing).write(value + added);
+                self.start.add(at + place).write(value + added);
             }
         }
     }

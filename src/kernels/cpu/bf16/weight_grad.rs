@@ -107,7 +107,7 @@ impl Gradient {
                     if let Ok(place) = usize::try_from(*place) {
                         let tile = element / TILE * 2 + column / TILE;
                         let sum = sums.0[tile * SUMS / 4 + element % TILE * TILE + column % TILE];
-                        weight.write(output * self.layout.row + place, 1, &[sum], 0.0);
+                        weight.write(output * self.layout.row + place, &[sum], 0.0);
                     }
                 }
             }
