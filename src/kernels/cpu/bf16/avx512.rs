@@ -83,3 +83,25 @@ pub unsafe fn gather(values: *const f32, places: &[i32; DEPTH], to: &mut [u16; D
         _mm512_storeu_si512(to.as_mut_ptr().cast(), rounded);
     }
 }
+
+/// Writes one column of two tiles of sums, the second one 512 numbers behind the first, to places; negative ones are left out.
+///
+/// # Safety
+/// [`is_there`]; both columns of 16 rows of 16 numbers are there from `column` on, and places may be written.
+#[allow(unsafe_code, reason = "the compiler does not make scatters of its own")]
+#[target_feature(enable = "avx512f")]
+pub unsafe fn scatter(column: *const f32, places: &[i32; DEPTH], to: *mut f32) {
+    let rows = _mm512_mullo_epi32(
+        _mm512_set1_epi32(TILE as i32),
+        _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15),
+    );
+    for tile in 0..2 {
+        // SAFETY: as the caller says; the mask leaves out what has no place.
+        unsafe {
+            let values = _mm512_i32gather_ps::<4>(rows, column.add(tile * 2 * TILE * TILE));
+            let places = _mm512_loadu_si512(places.as_ptr().add(tile * TILE).cast());
+            let there = _mm512_cmpge_epi32_mask(places, _mm512_setzero_si512());
+            _mm512_mask_i32scatter_ps::<4>(to, there, places, values);
+        }
+    }
+}

@@ -26,6 +26,37 @@ pub struct Planes<'a> {
     pub margins: Option<Margins<'a>>,
 }
 
+impl Planes<'_> {
+    /// Writes neighbours in a row of a plane and its margin.
+    #[inline(always)]
+    pub fn write(&self, [plane, row, column]: [usize; 3], line: &[f32], bias: f32) {
+        let [height, width] = self.size;
+        let Some(Margins { values, width: margin }) = &self.margins else {
+            self.values.write((plane * height + row) * width + column, line, bias);
+            return;
+        };
+        let margin = *margin;
+        let around = plane * Margins::around(self.size, margin);
+        let over = if row < margin { Some(row) } else { row.checked_sub(height) };
+        match over {
+            Some(over) if over < 2 * margin && !(margin..margin + height).contains(&row) => {
+                values.write(around + over * (width + 2 * margin) + column, line, 0.0);
+            }
+            _ => {
+                let row = row - margin;
+                let ends = around + 2 * margin * (width + 2 * margin) + row * 2 * margin;
+                let end = column + line.len();
+                let left = margin.clamp(column, end) - column;
+                let right = (margin + width).clamp(column, end) - column;
+                values.write(ends + column.min(2 * margin), &line[..left], 0.0);
+                let to = (plane * height + row) * width + (column + left - margin);
+                self.values.write(to, &line[left..right], bias);
+                values.write(ends + (column + right).saturating_sub(width), &line[right..], 0.0);
+            }
+        }
+    }
+}
+
 /// What lies around planes: `[image][channel]` rows over and under them with both ends, and the ends of the rows between.
 pub struct Margins<'a> {
     pub values: Shared<'a>,
@@ -154,9 +185,14 @@ impl Correlation<'_> {
             match self.phases {
                 [_] => {
                     let line = &sums[0].0[start..][..TILE];
-                    self.segments(tile, self.phases[0].across, |row, column, lanes| {
-                        self.write([plane, row, column], &line[lanes], bias, planes);
-                    });
+                    self.segments(
+                        tile,
+                        self.phases[0].across,
+                        #[inline(always)]
+                        |row, column, lanes: Range<usize>| {
+                            planes.write([plane, row, column], &line[lanes], bias);
+                        },
+                    );
                 }
                 [first, _] => {
                     let lines = [&sums[0].0[start..][..TILE], &sums[1].0[start..][..TILE]];
@@ -165,21 +201,31 @@ impl Correlation<'_> {
                         both[2 * lane] = lines[0][lane];
                         both[2 * lane + 1] = lines[1][lane];
                     }
-                    self.segments(tile, first.across, |row, column, lanes| {
-                        let count = (2 * lanes.len()).min(width - 2 * column);
-                        let line = &both[2 * lanes.start..][..count];
-                        self.write([plane, row, 2 * column], line, bias, planes);
-                    });
+                    self.segments(
+                        tile,
+                        first.across,
+                        #[inline(always)]
+                        |row, column, lanes: Range<usize>| {
+                            let count = (2 * lanes.len()).min(width - 2 * column);
+                            let line = &both[2 * lanes.start..][..count];
+                            planes.write([plane, row, 2 * column], line, bias);
+                        },
+                    );
                 }
                 _ => {
                     for (phase, sums) in self.phases.iter().zip(sums) {
                         let line = &sums.0[start..][..TILE];
-                        self.segments(tile, phase.across, |row, column, lanes| {
-                            for lane in lanes.clone() {
-                                let column = phase.across.first + (column + lane - lanes.start) * self.phases.len();
-                                self.write([plane, row, column], &line[lane..=lane], bias, planes);
-                            }
-                        });
+                        self.segments(
+                            tile,
+                            phase.across,
+                            #[inline(always)]
+                            |row, column, lanes: Range<usize>| {
+                                for lane in lanes.clone() {
+                                    let column = phase.across.first + (column + lane - lanes.start) * self.phases.len();
+                                    planes.write([plane, row, column], &line[lane..=lane], bias);
+                                }
+                            },
+                        );
                     }
                 }
             }
@@ -197,35 +243,6 @@ impl Correlation<'_> {
             }
             lane += self.field.pitch - column;
             (row, column) = (row + 1, 0);
-        }
-    }
-
-    /// Writes neighbours in a row of a plane and its margin.
-    #[inline(always)]
-    fn write(&self, [plane, row, column]: [usize; 3], line: &[f32], bias: f32, planes: &Planes) {
-        let [height, width] = planes.size;
-        let Some(Margins { values, width: margin }) = &planes.margins else {
-            planes.values.write((plane * height + row) * width + column, line, bias);
-            return;
-        };
-        let margin = *margin;
-        let around = plane * Margins::around(planes.size, margin);
-        let over = if row < margin { Some(row) } else { row.checked_sub(height) };
-        match over {
-            Some(over) if over < 2 * margin && !(margin..margin + height).contains(&row) => {
-                values.write(around + over * (width + 2 * margin) + column, line, 0.0);
-            }
-            _ => {
-                let row = row - margin;
-                let ends = around + 2 * margin * (width + 2 * margin) + row * 2 * margin;
-                let end = column + line.len();
-                let left = margin.clamp(column, end) - column;
-                let right = (margin + width).clamp(column, end) - column;
-                values.write(ends + column.min(2 * margin), &line[..left], 0.0);
-                let to = (plane * height + row) * width + (column + left - margin);
-                planes.values.write(to, &line[left..right], bias);
-                values.write(ends + (column + right).saturating_sub(width), &line[right..], 0.0);
-            }
         }
     }
 

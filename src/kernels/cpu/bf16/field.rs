@@ -90,7 +90,7 @@ impl Field {
             if let [Some(first), second] = elements
                 && plan.stride == 1
                 && across.inside().end <= self.pitch
-                && elements.iter().flatten().all(|element| element.place[1] == 0)
+                && elements.iter().flatten().all(|element| element.place == [first.place[0], 0])
             {
                 let zeros = if second.is_none() { vec![0.0; across.input] } else { Vec::new() };
                 vectorised(
@@ -238,55 +238,74 @@ fn halves(from: &[f32], stride: usize, to: &mut [u16]) {
     }
 }
 
-/// Fills `[block of 32 channels][image][pair of positions][channel of the block]` from planes `[image][channel][rows][columns]`,
+/// A column of a product: a channel of planes, so many positions further on.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Column {
+    pub channel: usize,
+    pub shift: usize,
+}
+
+/// Fills `[block of 32 columns][image][pair of positions][column of the block]` from planes `[image][channel][rows][columns]`,
 /// rows `pitch` positions apart, which is even, with zeros between them and up to `positions`.
 pub fn fill_columns(
     planes: &[f32],
-    [batch, channels]: [usize; 2],
-    [rows, columns]: [usize; 2],
+    batch: usize,
+    columns: &[Column],
+    [rows, width]: [usize; 2],
     [pitch, positions]: [usize; 2],
     to: &mut [u32],
 ) {
-    let plane = rows * columns;
+    let plane = rows * width;
+    let channels = planes.len() / (batch * plane);
     parallel::chunks_mut(to, positions / 2 * BLOCK, |index, to| {
         let (block, image) = (index / batch, index % batch);
-        let there = BLOCK.min(channels - block * BLOCK);
-        vectorised(
-            #[inline(always)]
-            || {
-                for (row, to) in to.chunks_mut(pitch / 2 * BLOCK).enumerate() {
-                    if row >= rows || there < BLOCK {
-                        to.fill(0);
-                    }
-                    if row >= rows {
-                        continue;
-                    }
-                    let lines = &planes[(image * channels + block * BLOCK) * plane + row * columns..];
-                    for (part, to) in to.chunks_mut(TILE * BLOCK).enumerate() {
-                        let start = 2 * TILE * part;
-                        let count = (to.len() / BLOCK).min(TILE);
-                        for channel in 0..there {
-                            let line = &lines[channel * plane..][..columns];
-                            let line = &line[start.min(columns)..];
-                            let mut numbers = [0; TILE];
-                            if line.len() >= 2 * TILE {
-                                let line = &line[..2 * TILE];
-                                for (place, number) in numbers.iter_mut().enumerate() {
-                                    *number = pair(line[2 * place], line[2 * place + 1]);
-                                }
-                            } else {
-                                for (place, number) in numbers.iter_mut().enumerate() {
-                                    let at = |place: usize| line.get(place).copied().unwrap_or(0.0);
-                                    *number = pair(at(2 * place), at(2 * place + 1));
-                                }
-                            }
-                            for (place, number) in numbers[..count].iter().enumerate() {
-                                to[place * BLOCK + channel] = *number;
-                            }
+        let columns = &columns[block * BLOCK..];
+        let columns = &columns[..columns.len().min(BLOCK)];
+        let planes = &planes[image * channels * plane..];
+        // Room for a whole vector at the end.
+        scratch::with([pitch + 2 * TILE], |[line]| {
+            vectorised(
+                #[inline(always)]
+                || {
+                    line.fill(0.0);
+                    for (row, to) in to.chunks_mut(pitch / 2 * BLOCK).enumerate() {
+                        if row >= rows || columns.len() < BLOCK {
+                            to.fill(0);
+                        }
+                        if row >= rows {
+                            continue;
+                        }
+                        for (place, Column { channel, shift }) in columns.iter().enumerate() {
+                            let from = &planes[channel * plane + row * width..][..width];
+                            line[..*shift].fill(0.0);
+                            line[*shift..][..width].copy_from_slice(from);
+                            line[shift + width..][..TILE].fill(0.0);
+                            column_of_pairs(line, &mut to[place..]);
                         }
                     }
-                }
-            },
-        );
+                },
+            );
+        });
     });
+}
+
+/// Pairs of neighbours, a column's worth apart.
+#[inline(always)]
+fn column_of_pairs(line: &[f32], to: &mut [u32]) {
+    for (line, to) in line.chunks_exact(2 * TILE).zip(to.chunks_mut(TILE * BLOCK)) {
+        let mut numbers = [0; TILE];
+        for (number, halves) in numbers.iter_mut().zip(line.chunks_exact(2)) {
+            *number = pair(halves[0], halves[1]);
+        }
+        if to.len() > (TILE - 1) * BLOCK {
+            for (place, number) in numbers.iter().enumerate() {
+                to[place * BLOCK] = *number;
+            }
+        } else {
+            to.iter_mut().step_by(BLOCK).zip(numbers).for_each(
+                #[inline(always)]
+                |(to, number)| *to = number,
+            );
+        }
+    }
 }

@@ -39,24 +39,29 @@ pub fn packed(rows: usize, steps: usize) -> usize {
     rows.next_multiple_of(BLOCK) * DEPTH * steps
 }
 
-/// Fills `[tile of 16 filters][step][filter of the tile][factor]`, zeros where there is no filter.
+/// The furthest place in the weight.
+pub fn furthest(starts: &[usize], places: &[[i32; DEPTH]]) -> Option<usize> {
+    let place = places.iter().flatten().filter_map(|place| usize::try_from(*place).ok()).max()?;
+    Some(starts.iter().max()? + place)
+}
+
+/// Fills `[tile of 16 filters][step][filter of the tile][factor]` for filters that begin at `starts`, zeros where there is
+/// no filter.
 ///
 /// # Panics
 /// Where a place is outside the weight.
-pub fn pack(unit: Unit, weight: &[f32], layout: Layout, rows: usize, places: &[[i32; DEPTH]], to: &mut [u16]) {
-    let furthest = places.iter().flatten().copied().max().unwrap_or(-1);
-    assert!(rows == 0 || furthest < 0 || (rows - 1) * layout.row + (furthest as usize) < weight.len());
+pub fn pack(unit: Unit, weight: &[f32], starts: &[usize], places: &[[i32; DEPTH]], to: &mut [u16]) {
+    assert!(furthest(starts, places).is_none_or(|furthest| furthest < weight.len()));
     parallel::chunks_mut(to, TILE * DEPTH * places.len(), |tile, to| {
         let (steps, _) = to.as_chunks_mut::<{ TILE * DEPTH }>();
         for (step, places) in steps.iter_mut().zip(places) {
             let (lines, _) = step.as_chunks_mut::<DEPTH>();
             for (row, line) in lines.iter_mut().enumerate() {
-                let row = tile * TILE + row;
-                if row >= rows {
+                let Some(start) = starts.get(tile * TILE + row) else {
                     line.fill(0);
                     continue;
-                }
-                let filter = &weight[row * layout.row..];
+                };
+                let filter = &weight[*start..];
                 if unit.has_vectors() {
                     #[allow(unsafe_code, reason = "gathers of the processor")]
                     // SAFETY: the unit has vectors, and the assertion above keeps the places inside.

@@ -26,7 +26,7 @@ mod unit;
 mod weight_grad;
 
 use self::correlate::{Correlation, Margins, Phase, Planes};
-use self::field::{CACHE_LINE, Field, fill_columns};
+use self::field::{CACHE_LINE, Column, Field, fill_columns};
 use self::filters::Layout;
 use self::plan::{Line, Plan};
 use self::shared::Shared;
@@ -36,6 +36,7 @@ use self::weight_grad::Gradient;
 use super::axis::Axis;
 use super::{Filters, Layer};
 use crate::kernels::{Border, Geometry};
+use crate::platform::simd::vectorised;
 use crate::platform::{parallel, scratch};
 
 /// Convolution forward; see [`super::super::Kernels::convolve`].
@@ -80,28 +81,46 @@ pub fn conv2d_weight_grad(unit: Unit, input: &[f32], output_grad: &[f32], layer:
     let Geometry { kernel, stride, .. } = layer.geometry;
     let Layer { batch, inputs, outputs, .. } = layer;
     let size = layer.output_size();
-    let mut weight = vec![0.0; outputs * inputs * layer.taps()];
     if size.contains(&0) || batch == 0 {
-        return weight;
+        return vec![0.0; outputs * inputs * layer.taps()];
     }
     let [down, across] = size.map(|outputs| Line::forward(kernel, outputs));
-    let plan = Plan::new(inputs, [kernel; 2], stride, outputs.div_ceil(TILE));
+    // Few channels fill their tile together with the taps of a row: a column stands still and what it multiplies does not.
+    let spreads = stride == 1 && spreads(outputs, kernel);
+    let taps = if spreads { kernel } else { 1 };
+    let columns: Vec<Column> =
+        (0..outputs).flat_map(|channel| (0..taps).map(move |shift| Column { channel, shift })).collect();
+    let read = if spreads { Line::forward(1, size[1] + kernel - 1) } else { across };
+    let plan = Plan::new(inputs, [kernel, read.taps.len()], stride, columns.len().div_ceil(TILE));
     // Even, so that no pair of positions is part of two rows.
-    let pitch = across.reach(stride).next_multiple_of(2);
+    let pitch = read.reach(stride).next_multiple_of(2);
     let field = Field::of_elements(&plan, down.reach(stride), pitch);
-    let positions = ((size[0] - 1) * pitch + size[1]).next_multiple_of(DEPTH);
+    let positions = ((size[0] - 1) * pitch + read.outputs).next_multiple_of(DEPTH);
     let layout = Layout { row: inputs * layer.taps(), channel: layer.taps(), kernel };
-    let (steps, places) = (plan.steps([kernel; 2]), filters::places(&plan, [&down, &across], layout));
-    let lengths = [batch * field.image(), outputs.div_ceil(BLOCK) * batch * positions / 2 * BLOCK];
+    let starts: Vec<usize> = columns.iter().map(|column| column.channel * layout.row + column.shift).collect();
+    let (steps, places) = (plan.steps([kernel, read.taps.len()]), filters::places(&plan, [&down, &read], layout));
+    let lengths = [batch * field.image(), columns.len().div_ceil(BLOCK) * batch * positions / 2 * BLOCK];
+    let count = outputs * inputs * layer.taps();
+    let mut weight: Vec<f32> = Vec::with_capacity(count);
     scratch::with(lengths.map(|length| length + CACHE_LINE), |buffers| {
         let mut buffers = buffers.into_iter().zip(lengths).map(|(buffer, length)| aligned(buffer, length));
-        let [fields, columns] = std::array::from_fn(|_| buffers.next().unwrap_or_default());
-        field.fill(input, inputs, &plan, &layer.axes(), fields);
-        fill_columns(output_grad, [batch, outputs], size, [pitch, positions], columns);
-        let gradient = Gradient { unit, field, batch, positions, outputs, layout };
-        gradient.run(fields, columns, &steps, &places, &Shared::new(&mut weight));
+        let [left, right] = std::array::from_fn(|_| buffers.next().unwrap_or_default());
+        field.fill(input, inputs, &plan, &layer.axes(), left);
+        fill_columns(output_grad, batch, &columns, size, [pitch, positions], right);
+        let gradient = Gradient { unit, field, batch, positions, starts: &starts };
+        gradient.run(left, right, &steps, &places, &Shared::room(&mut weight, count));
     });
+    #[allow(unsafe_code, reason = "zeros that are written over at once would cost a pass through memory")]
+    // SAFETY: every weight is the place of one step's element in one column.
+    unsafe {
+        weight.set_len(count);
+    }
     weight
+}
+
+/// Whether so many channels that are written leave room in their tiles for every tap of a row.
+fn spreads(written: usize, taps: usize) -> bool {
+    taps > 2 && written * taps <= BLOCK
 }
 
 /// A forward pass or an input gradient.
@@ -127,19 +146,30 @@ impl Pass {
     /// What is read; a margin goes back to where these axes have it from.
     fn run(&self, planes: &[f32], filters: Filters, sources: Option<&[Axis; 2]>) -> Vec<f32> {
         let [read, written] = self.channels;
-        let [downs, acrosses] = &self.lines;
+        let spread = self.spread();
+        // Where each row of filters begins.
+        let starts: Vec<usize> = match &spread {
+            Some(_) => {
+                let taps = &self.lines[1][0].taps;
+                (0..written).flat_map(|row| taps.iter().map(move |tap| row * self.layout.row + tap)).collect()
+            }
+            None => (0..written).map(|row| row * self.layout.row).collect(),
+        };
+        let [downs, acrosses] = [&self.lines[0][..], spread.as_ref().map_or(&self.lines[1], std::slice::from_ref)];
         let most = |lines: &[Line], of: &dyn Fn(&Line) -> usize| lines.iter().map(of).max().unwrap_or(0);
         let places = [downs, acrosses].map(|lines| most(lines, &|line| line.taps.len()));
         let [rows, pitch] = [downs, acrosses].map(|lines| most(lines, &|line| line.reach(self.stride)));
-        let plan = Plan::new(read, places, self.stride, written.div_ceil(TILE));
+        let plan = Plan::new(read, places, self.stride, starts.len().div_ceil(TILE));
         let field = Field::of_pairs(&plan, rows, pitch);
         let fields = self.batch * field.image();
-        let packed = acrosses.len() * filters::packed(written, plan.steps(places).len());
+        let packed = acrosses.len() * filters::packed(starts.len(), plan.steps(places).len());
         let around = self.batch * written * Margins::around(self.size, self.margin);
+        let wide = spread.as_ref().map(|line| [downs[0].outputs, line.outputs]);
+        let sums = wide.map_or(0, |[rows, columns]| self.batch * starts.len() * rows * columns);
         let length = self.batch * written * self.size[0] * self.size[1];
         let mut output: Vec<f32> = Vec::with_capacity(length);
-        let lengths = [fields + CACHE_LINE, packed / 2 + CACHE_LINE, around];
-        scratch::with(lengths, |[left, right, around]| {
+        let lengths = [fields + CACHE_LINE, packed / 2 + CACHE_LINE, around, sums];
+        scratch::with(lengths, |[left, right, around, sums]| {
             let (fields, packed) = (aligned(left, fields), aligned(right, packed / 2));
             field.fill(planes, read, &plan, &self.axes, fields);
             let planes = Planes {
@@ -156,14 +186,23 @@ impl Pass {
                     .map(|across| {
                         let places = filters::places(&plan, [down, across], self.layout);
                         let (packed, behind) =
-                            std::mem::take(&mut rest).split_at_mut(filters::packed(written, places.len()));
+                            std::mem::take(&mut rest).split_at_mut(filters::packed(starts.len(), places.len()));
                         rest = behind;
-                        filters::pack(self.unit, filters.weight, self.layout, written, &places, packed);
+                        filters::pack(self.unit, filters.weight, &starts, &places, packed);
                         Phase { across, filters: packed }
                     })
                     .collect();
-                Correlation { unit: self.unit, plan: &plan, field, batch: self.batch, down, phases: &phases }
-                    .run(fields, &planes);
+                let correlation =
+                    Correlation { unit: self.unit, plan: &plan, field, batch: self.batch, down, phases: &phases };
+                match wide {
+                    Some(size) => {
+                        let values = Shared::new(sums);
+                        let parts = Planes { values, channels: starts.len(), size, bias: None, margins: None };
+                        correlation.run(fields, &parts);
+                        self.gather(sums, size, &planes);
+                    }
+                    None => correlation.run(fields, &planes),
+                }
             }
             drop(planes);
             #[allow(unsafe_code, reason = "zeros that are written over at once would cost a pass through memory")]
@@ -176,6 +215,55 @@ impl Pass {
             }
         });
         output
+    }
+
+    /// Few channels fill their tiles together with the taps of a row: each tap's sums by themselves, over the outputs that
+    /// any tap needs of them.
+    fn spread(&self) -> Option<Line> {
+        let ([_], [across], 1) = (&self.lines[0][..], &self.lines[1][..], self.stride) else { return None };
+        let taps = across.taps.len();
+        spreads(self.channels[1], taps).then(|| Line {
+            taps: vec![0],
+            outputs: across.outputs + taps - 1,
+            ..across.clone()
+        })
+    }
+
+    /// Adds up the taps' sums `[image][channel][tap][rows][columns]`, each tap's one position further on.
+    fn gather(&self, sums: &[f32], [rows, columns]: [usize; 2], planes: &Planes) {
+        let across = &self.lines[1][0];
+        let (taps, written) = (across.taps.len(), self.channels[1]);
+        let lines: Vec<[usize; 2]> =
+            (0..self.batch * written).flat_map(|plane| (0..rows).map(move |row| [plane, row])).collect();
+        let shares: Vec<&[[usize; 2]]> = lines.chunks(64).collect();
+        parallel::map(&shares, |lines| {
+            scratch::with([across.outputs], |[total]| {
+                vectorised(
+                    #[inline(always)]
+                    || {
+                        for [plane, row] in *lines {
+                            for tap in 0..taps {
+                                let line = &sums[((plane * taps + tap) * rows + row) * columns + tap..];
+                                let pairs = total.iter_mut().zip(&line[..across.outputs]);
+                                if tap == 0 {
+                                    pairs.for_each(
+                                        #[inline(always)]
+                                        |(to, from)| *to = *from,
+                                    );
+                                } else {
+                                    pairs.for_each(
+                                        #[inline(always)]
+                                        |(to, from)| *to += *from,
+                                    );
+                                }
+                            }
+                            let bias = planes.bias.map_or(0.0, |bias| bias[plane % written]);
+                            planes.write([*plane, *row, 0], total, bias);
+                        }
+                    },
+                );
+            });
+        });
     }
 
     /// Adds what is around the planes to where it came from.

@@ -48,11 +48,14 @@ impl Plan {
     pub fn new(channels: usize, places: [usize; 2], stride: usize, rows: usize) -> Self {
         // A product of tiles takes 16 cycles for 16 outputs, an element of them about 8 to be written.
         let cost = |plan: &Self| 2 * rows * plan.steps(places).len() + plan.elements.len();
-        let all = [Split::None, Split::Columns, Split::All].map(|split| Self::split(channels, places, stride, split));
-        let [mut best, columns, whole] = all;
-        for other in [columns, whole] {
-            if cost(&other) < cost(&best) {
-                best = other;
+        let mut best = Self::split(channels, places, stride, Split::None);
+        for split in [Split::Columns, Split::All] {
+            // More elements than that cost more than the steps which they save.
+            if channels * places[0] * places[1] <= 32 * DEPTH {
+                let other = Self::split(channels, places, stride, split);
+                if cost(&other) < cost(&best) {
+                    best = other;
+                }
             }
         }
         best

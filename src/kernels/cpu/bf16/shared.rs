@@ -45,6 +45,19 @@ impl<'a> Shared<'a> {
         }
     }
 
+    /// The place `at`, which is inside the buffer or just behind it.
+    #[allow(unsafe_code, reason = "what is written there is up to the caller")]
+    pub fn place(&self, at: usize) -> *mut f32 {
+        assert!(at <= self.length);
+        // SAFETY: see above.
+        unsafe { self.start.add(at) }
+    }
+
+    /// How many places there are.
+    pub fn len(&self) -> usize {
+        self.length
+    }
+
     #[inline(always)]
     fn put(&self, at: usize, values: &[f32], added: f32) {
         for (place, value) in values.iter().enumerate() {

@@ -5,13 +5,13 @@
 
 use std::ops::Range;
 
+use super::avx512;
 use super::field::Field;
-use super::filters::Layout;
+use super::filters;
 use super::plan::Step;
 use super::shared::Shared;
 use super::unit::{BLOCK, DEPTH, Offsets, Operand, SUMS, Sums, TILE, Unit};
 use crate::platform::parallel;
-use crate::platform::simd::vectorised;
 
 /// Products of tiles that are added up before the next step's turn: what both operands read meanwhile stays in the cache.
 const CHUNK: usize = 16;
@@ -19,28 +19,28 @@ const CHUNK: usize = 16;
 const JOBS: usize = 4;
 
 /// A weight gradient.
-pub struct Gradient {
+pub struct Gradient<'a> {
     pub unit: Unit,
     pub field: Field,
     pub batch: usize,
     /// Positions that are summed over, a multiple of 32.
     pub positions: usize,
-    /// Channels of the output.
-    pub outputs: usize,
-    pub layout: Layout,
+    /// Where in the weight the filters of each column begin.
+    pub starts: &'a [usize],
 }
 
-impl Gradient {
+impl Gradient<'_> {
     /// Writes the weight: `fields` as [`Field::of_elements`] packs them, `columns` as [`super::field::fill_columns`].
     /// `steps` are the plan's and `places` theirs in the weight.
     pub fn run(&self, fields: &[u32], columns: &[u32], steps: &[Step], places: &[[i32; DEPTH]], weight: &Shared) {
-        let blocks = self.outputs.div_ceil(BLOCK);
+        let blocks = self.starts.len().div_ceil(BLOCK);
         assert_eq!(columns.len(), blocks * self.batch * self.positions / 2 * BLOCK);
         assert_eq!(fields.len(), self.batch * self.field.image());
         let furthest = steps.iter().map(|step| self.offset(*step)).max().unwrap_or(0)
             + 4 * ((self.batch - 1) * self.field.image() + (DEPTH - 1) * self.field.plane)
             + 2 * self.positions;
         assert!(steps.is_empty() || furthest <= 4 * fields.len());
+        assert!(filters::furthest(self.starts, places).is_none_or(|furthest| furthest < weight.len()));
 
         // Steps of one group read the same memory, unless threads would be idle.
         let mut shares: Vec<Range<usize>> = Vec::new();
@@ -58,10 +58,7 @@ impl Gradient {
         parallel::map(&jobs, |(block, share)| {
             let mut sums = vec![Sums::default(); share.len()];
             self.unit.with(|| self.sum(fields, columns, &steps[share.clone()], *block, &mut sums));
-            vectorised(
-                #[inline(always)]
-                || self.store(&sums, &places[share.clone()], *block, weight),
-            );
+            self.store(&sums, &places[share.clone()], *block, weight);
         });
     }
 
@@ -98,16 +95,22 @@ impl Gradient {
     }
 
     /// Sums `[step][element, output]` go to their places in the weight.
-    #[inline(always)]
     fn store(&self, sums: &[Sums], places: &[[i32; DEPTH]], block: usize, weight: &Shared) {
-        for output in block * BLOCK..((block + 1) * BLOCK).min(self.outputs) {
-            let column = output - block * BLOCK;
+        for (column, start) in self.starts[block * BLOCK..].iter().take(BLOCK).enumerate() {
+            let from = column / TILE * TILE * TILE + column % TILE;
+            let to = weight.place(*start);
             for (sums, places) in sums.iter().zip(places) {
-                for (element, place) in places.iter().enumerate() {
-                    if let Ok(place) = usize::try_from(*place) {
-                        let tile = element / TILE * 2 + column / TILE;
-                        let sum = sums.0[tile * SUMS / 4 + element % TILE * TILE + column % TILE];
-                        weight.write(output * self.layout.row + place, &[sum], 0.0);
+                if self.unit.has_vectors() {
+                    #[allow(unsafe_code, reason = "scatters of the processor")]
+                    // SAFETY: the unit has vectors; `run` has compared the furthest place with the weight's length, and
+                    // no two threads have a place in common.
+                    unsafe {
+                        avx512::scatter(sums.0.as_ptr().add(from), places, to);
+                    }
+                } else {
+                    for (element, place) in places.iter().enumerate().filter(|(_, place)| **place >= 0) {
+                        let sum = sums.0[element / TILE * SUMS / 2 + element % TILE * TILE + from];
+                        weight.write(start + *place as usize, &[sum], 0.0);
                     }
                 }
             }
