@@ -204,7 +204,6 @@ impl Pass {
                     None => correlation.run(fields, &planes),
                 }
             }
-            drop(planes);
             #[allow(unsafe_code, reason = "zeros that are written over at once would cost a pass through memory")]
             // SAFETY: the lines of all phases together write every position of every plane.
             unsafe {
