@@ -136,7 +136,7 @@ choice! {
     Precision {
         F32 "f32" "32-bit numbers throughout."
         Tf32 "tf32" "Tensor cores on factors rounded to 10 bits (CUDA)."
-        Bf16 "bf16" "Tensor cores on factors rounded to 7 bits (CUDA)."
+        Bf16 "bf16" "Factors rounded to 7 bits: processors with AMX or AVX512-BF16, and tensor cores (CUDA)."
     }
 }
 

@@ -7,7 +7,7 @@ use burn::tensor::ops::{FloatTensor, FloatTensorOps};
 use burn::tensor::{DType, TensorData, TensorMetadata};
 use burn_flex::FlexTensor;
 
-use super::{AdamStep, Geometry, Kernels, Learned, cpu, portable};
+use super::{AdamStep, Geometry, Kernels, Learned, Precision, cpu, portable};
 
 /// The values in row-major order, copied only when the tensor is a strided view.
 fn values(tensor: &FlexTensor) -> Cow<'_, [f32]> {
@@ -32,6 +32,10 @@ fn layer(batch: usize, weight: &FlexTensor, size: [usize; 2], geometry: Geometry
 }
 
 impl Kernels for Flex {
+    fn multiplies_in(precision: Precision, _device: &Self::Device) -> bool {
+        cpu::multiplies_in(precision)
+    }
+
     fn convolve(
         input: FloatTensor<Self>,
         weight: FloatTensor<Self>,

@@ -85,7 +85,7 @@ pub fn with_precision<T>(precision: Precision, run: impl FnOnce() -> T) -> T {
 }
 
 /// What [`with_precision`] chose.
-#[cfg(any(feature = "wgpu", feature = "cuda"))]
+#[cfg(any(feature = "wgpu", feature = "cuda", target_arch = "x86_64"))]
 fn precision() -> Precision {
     PRECISION.get()
 }

@@ -10,7 +10,7 @@ use web_time::Instant;
 use super::clock::{Clock, spread};
 use super::planes::to_tensor;
 use super::{Host, Inner, advice::Advice, translation::Model, workers};
-use crate::config::{Choice, Preprocess, TrainConfig, UNSIZED};
+use crate::config::{Choice, Precision, Preprocess, TrainConfig, UNSIZED};
 use crate::data::{DataError, Sampler, UnpairedDataset};
 use crate::kernels::Kernels;
 use crate::platform::peers::Peers;
@@ -191,8 +191,12 @@ where
         let precision = self.trainer.config.precision;
         (!A::multiplies_in(precision, device)).then(|| Event::Advice {
             message: format!(
-                "This device has no {}, so the training computes in f32: the precision is for NVIDIA GPUs through CUDA.",
-                precision.as_str()
+                "This device has no {name}, so the training computes in f32: {name} is for {who}.",
+                name = precision.as_str(),
+                who = match precision {
+                    Precision::Bf16 => "processors with AMX or AVX512-BF16 and for NVIDIA GPUs through CUDA",
+                    _ => "NVIDIA GPUs through CUDA",
+                }
             ),
         })
     }

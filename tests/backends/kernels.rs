@@ -4,7 +4,8 @@
 use burn::backend::{Autodiff, Flex};
 use burn::tensor::backend::{AutodiffBackend, Backend};
 use burn::tensor::{DType, Tensor, TensorData, TensorPrimitive};
-use cyclegan::kernels::{self, Activation, AdamStep, Border, Geometry, Goal, Kernels, Learned, portable};
+use cyclegan::config::{PRESETS, TrainConfig};
+use cyclegan::kernels::{self, Activation, AdamStep, Border, Geometry, Goal, Kernels, Learned, Precision, portable};
 use cyclegan::random;
 use rand::RngExt;
 
@@ -75,6 +76,8 @@ struct Case {
     channels: [usize; 2],
     input: [usize; 2],
     output: [usize; 2],
+    /// Whether what is multiplied are numbers of bf16.
+    rounded: bool,
 }
 
 impl Case {
@@ -90,6 +93,7 @@ impl Case {
                 channels,
                 input,
                 output: input.map(|side| geometry.output(side)),
+                rounded: false,
             })
         })
     }
@@ -111,7 +115,11 @@ impl Case {
     }
 
     fn noise(&self, name: &str, shape: &[usize]) -> Vec<f64> {
-        noise(name, shape.iter().product())
+        let mut values = noise(name, shape.iter().product());
+        if self.rounded {
+            values.iter_mut().for_each(|value| *value = half::bf16::from_f64(*value).to_f64());
+        }
+        values
     }
 
     /// Output, input gradient and weight gradient by the functions of one backend.
@@ -362,6 +370,53 @@ on_every_backend! {
     fn adam_matches_float64() {
         super::adam::<B>();
     }
+}
+
+/// Every layer of the networks of every preset, on maps that fill no tile.
+fn layers_of_presets() -> Vec<(Geometry, [usize; 2], [usize; 2])> {
+    let mut layers = Vec::new();
+    for preset in PRESETS {
+        let config = TrainConfig::preset(preset.name).expect("a preset");
+        let (n, d) = (config.ngf as usize, config.ndf as usize);
+        layers.extend([
+            (Geometry::reflect(7), [3, n], [10, 13]),
+            (Geometry::zero(3, 2, 1), [n, 2 * n], [9, 14]),
+            (Geometry::zero(3, 2, 1), [2 * n, 4 * n], [8, 7]),
+            (Geometry::reflect(3), [4 * n, 4 * n], [7, 10]),
+            (Geometry::reflect(3), [4 * n, 2 * n], [6, 5]),
+            (Geometry::reflect(7), [n, 3], [9, 12]),
+            (Geometry::zero(4, 2, 1), [3, d], [18, 15]),
+            (Geometry::zero(4, 2, 1), [d, 2 * d], [10, 13]),
+            (Geometry::zero(4, 2, 1), [2 * d, 4 * d], [6, 9]),
+            (Geometry::zero(4, 1, 1), [4 * d, 8 * d], [5, 6]),
+            (Geometry::zero(4, 1, 1), [8 * d, 1], [5, 4]),
+        ]);
+    }
+    layers.sort_by_key(|(geometry, channels, size)| (geometry.kernel, geometry.stride, *channels, *size));
+    layers.dedup();
+    layers
+}
+
+/// A processor rounds factors and nothing else: sums of bf16's products come as near to float64 as those of f32.
+#[test]
+fn a_processor_multiplies_in_bf16() {
+    if !Flex::multiplies_in(Precision::Bf16, &Default::default()) {
+        println!("neither AMX nor AVX512-BF16 is here: only the unit tests' own sums were tested");
+        return;
+    }
+    let layers = layers_of_presets();
+    let cases = Case::of(&[1, 3], &CONVOLUTIONS).chain(Case::of(&[2], &WIDE)).chain(Case::of(&[1], &layers));
+    kernels::with_precision(Precision::Bf16, || {
+        convolutions::<Flex>(cases.map(|case| Case { rounded: true, ..case }), 1e-5);
+        // Other numbers are rounded: each by 2⁻⁹ at most, most of which cancels.
+        let [case] = &Case::of(&[1], &WIDE[5..6]).collect::<Vec<_>>()[..] else { panic!("one case") };
+        let (found, expected) = (case.run::<Flex>(DType::F32, false), case.run::<Flex>(DType::F64, true));
+        for (found, expected) in found.iter().zip(&expected) {
+            close("rounded factors", found, expected, 1e-2);
+            let most = found.iter().zip(expected).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
+            assert!(most > 1e-4, "nothing was rounded");
+        }
+    });
 }
 
 /// What only an adapter that may be a GPU has.

@@ -37,13 +37,19 @@ impl Axis {
         self.source[padded]
     }
 
+    /// The same for any position, outside the padding `None`.
+    #[cfg(target_arch = "x86_64")]
+    pub fn source_within(&self, padded: usize) -> Option<usize> {
+        self.source.get(padded).copied().flatten()
+    }
+
     /// The padded positions that are the picture itself.
-    fn inside(&self) -> Range<usize> {
+    pub fn inside(&self) -> Range<usize> {
         self.padding..self.padding + self.input
     }
 
     /// The others.
-    fn outside(&self) -> impl Iterator<Item = usize> {
+    pub fn outside(&self) -> impl Iterator<Item = usize> {
         (0..self.padding).chain(self.inside().end..self.reach())
     }
 

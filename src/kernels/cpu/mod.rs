@@ -5,6 +5,8 @@
 //! gives the same bits every time; another one changes the last of them, as matrix products are blocked otherwise.
 
 mod axis;
+#[cfg(target_arch = "x86_64")]
+mod bf16;
 mod direct;
 mod im2col;
 mod lanes;
@@ -23,7 +25,7 @@ pub use shares::help;
 
 use self::axis::Axis;
 use self::shares::{Job, Pass};
-use super::Geometry;
+use super::{Geometry, Precision};
 use crate::platform::parallel;
 
 /// A convolution: the sides of its input and output, and its index arithmetic.
@@ -78,19 +80,49 @@ impl Filters<'_> {
     }
 }
 
+/// Whether convolutions can be computed in a precision here.
+pub fn multiplies_in(precision: Precision) -> bool {
+    match precision {
+        Precision::F32 => true,
+        Precision::Tf32 => false,
+        #[cfg(target_arch = "x86_64")]
+        Precision::Bf16 => bf16::Unit::here().is_some(),
+        #[cfg(not(target_arch = "x86_64"))]
+        Precision::Bf16 => false,
+    }
+}
+
+/// What multiplies in bf16, where this thread's convolutions are computed in that.
+#[cfg(target_arch = "x86_64")]
+fn unit() -> Option<bf16::Unit> {
+    if super::precision() == Precision::Bf16 { bf16::Unit::here() } else { None }
+}
+
 /// Convolution forward; see [`super::Kernels::convolve`] for the shapes.
 pub fn conv2d(input: &[f32], filters: Filters, layer: Layer) -> Vec<f32> {
+    #[cfg(target_arch = "x86_64")]
+    if let Some(unit) = unit() {
+        return bf16::conv2d(unit, input, filters, layer);
+    }
     Job { pass: Pass::Forward, layer }.run([input, filters.weight, filters.bias.unwrap_or_default()])
 }
 
 /// Gradient of the input; see [`super::Kernels::convolve_input_grad`]. `layer.inputs` are the channels
 /// written here.
 pub fn conv2d_input_grad(output_grad: &[f32], filters: Filters, layer: Layer) -> Vec<f32> {
+    #[cfg(target_arch = "x86_64")]
+    if let Some(unit) = unit() {
+        return bf16::conv2d_input_grad(unit, output_grad, filters, layer);
+    }
     Job { pass: Pass::InputGrad, layer }.run([output_grad, filters.weight, filters.bias.unwrap_or_default()])
 }
 
 /// Gradient of the weight; see [`super::Kernels::convolve_weight_grad`].
 pub fn conv2d_weight_grad(input: &[f32], output_grad: &[f32], layer: Layer) -> Vec<f32> {
+    #[cfg(target_arch = "x86_64")]
+    if let Some(unit) = unit() {
+        return bf16::conv2d_weight_grad(unit, input, output_grad, layer);
+    }
     Job { pass: Pass::WeightGrad, layer }.run([input, output_grad, &[]])
 }
 
