@@ -10,7 +10,7 @@ use super::clip::Clip;
 use super::{Choice, Console, ExitStatus, ModelFile, Serve};
 use crate::image::{Animation, Picture};
 use crate::platform::files;
-use crate::protocol::{Command, Envelope, Event, Input};
+use crate::protocol::{Command, Envelope, Event, Input, SMALLEST_SIDE, Size};
 
 /// The session's name for the only model.
 const MODEL: &str = "model";
@@ -24,6 +24,10 @@ const EXTENSIONS: [&str; 8] = ["jpg", "jpeg", "png", "webp", "gif", "bmp", "tif"
 /// animated PNG. So are videos (.mp4, .m4v, .mov, .mkv, .webm, .avi; named or by a glob, not from folders) where ffmpeg
 /// is on the PATH; they keep their ending and their sound.
 ///
+/// A network knows things at the size at which it was shown them. Larger pictures are therefore computed at a longer
+/// side of twice the training's (its own for networks trained at 64 pixels or less) and brought back to their own size;
+/// --size chooses another one.
+///
 /// Example: cyclegan translate --model horse-to-zebra.safetensors photos/ --out zebras/
 #[derive(clap::Args)]
 pub struct Arguments {
@@ -33,7 +37,8 @@ pub struct Arguments {
     /// Images, videos, folders of images, or globs such as 'photos/*.jpg'.
     #[arg(required = true)]
     inputs: Vec<String>,
-    /// A folder for the results (each keeps its name; stills become PNG), or for one input a .png, .gif or video file.
+    /// A folder for the results (each keeps its name; stills become PNG), or for one input a .png, .jpg, .gif or video
+    /// file.
     #[arg(long, short)]
     out: PathBuf,
     /// What to compute on.
@@ -42,6 +47,13 @@ pub struct Arguments {
     /// Shrink images whose longer side has more pixels than this.
     #[arg(long = "max-size", value_name = "PIXELS")]
     max_side: Option<u32>,
+    /// Compute at the longer side that suits the model, at so many pixels, or at the picture's own size; the result has
+    /// the picture's own size in any case.
+    #[arg(long, value_name = "model|PIXELS|full", value_parser = parse_size, default_value = "model")]
+    size: Size,
+    /// How much of the translation to show, 0 to 1; the rest is the original.
+    #[arg(long, value_name = "0..1", value_parser = parse_strength, default_value_t = 1.0)]
+    strength: f32,
     /// Take at most so much memory in all; large images are then computed in bands of rows, to the same result
     /// [default: four fifths of what is free]
     #[arg(long, value_name = "MEGABYTES")]
@@ -49,6 +61,21 @@ pub struct Arguments {
     /// Print one JSON line an image on stdout.
     #[arg(long)]
     json: bool,
+}
+
+fn parse_size(text: &str) -> Result<Size, String> {
+    match text {
+        "model" => Ok(Size::Model),
+        "full" => Ok(Size::Full),
+        side => match side.parse() {
+            Ok(side) if side >= SMALLEST_SIDE => Ok(Size::Side(side)),
+            _ => Err(format!("it is model, full, or a number of pixels from {SMALLEST_SIDE} on")),
+        },
+    }
+}
+
+fn parse_strength(text: &str) -> Result<f32, String> {
+    text.parse().ok().filter(|strength| (0.0..=1.0).contains(strength)).ok_or("it is a number from 0 to 1".into())
 }
 
 /// The image files that the arguments name, each once, in order.
@@ -105,21 +132,25 @@ impl Target {
         }
     }
 
-    /// Where a still picture goes.
-    fn png(&self) -> Result<PathBuf> {
+    /// Writes a still picture; returns where.
+    fn write_still(&self, picture: &Picture) -> Result<PathBuf> {
         let path = self.with("png");
-        if path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("png")) {
-            return Ok(path);
-        }
-        bail!("a still picture is written as .png, not as {}", path.display())
+        let extension = path.extension().unwrap_or_default().to_string_lossy().to_lowercase();
+        let bytes = match extension.as_str() {
+            "png" => picture.encode_png()?,
+            "jpg" | "jpeg" => picture.encode_jpeg()?,
+            _ => bail!("a still picture is written as .png or .jpg, not as {}", path.display()),
+        };
+        write_whole(&path, &bytes)?;
+        Ok(path)
     }
 }
 
 /// Where each result goes. Two inputs of one name in different folders get numbers.
 fn targets(files: &[PathBuf], out: &Path) -> Result<Vec<Target>> {
-    let is_picture = out
-        .extension()
-        .is_some_and(|extension| ["png", "gif"].iter().any(|picture| extension.eq_ignore_ascii_case(picture)));
+    let is_picture = out.extension().is_some_and(|extension| {
+        ["png", "jpg", "jpeg", "gif"].iter().any(|picture| extension.eq_ignore_ascii_case(picture))
+    });
     if (is_picture || Clip::is_video(out)) && !out.is_dir() {
         if files.len() > 1 {
             bail!("{} is one file, but there are {} images: give a folder", out.display(), files.len());
@@ -152,6 +183,8 @@ struct Current {
     /// Of the generator alone.
     milliseconds: f64,
     size: (u32, u32),
+    /// At which the generator computed.
+    computed: [u32; 2],
     device: String,
 }
 
@@ -162,7 +195,18 @@ struct Run<'a> {
     targets: &'a [Target],
     bar: ProgressBar,
     failures: Cell<usize>,
+    has_mentioned: Cell<bool>,
     current: RefCell<Current>,
+}
+
+/// How a result was made.
+struct Made {
+    /// Of the generator alone.
+    milliseconds: f64,
+    /// Width and height at which it computed.
+    computed: [u32; 2],
+    /// On what.
+    device: String,
 }
 
 impl Run<'_> {
@@ -224,16 +268,20 @@ impl Run<'_> {
     }
 
     fn command(&self, file: usize, input: Input, bytes: Vec<u8>) -> Envelope<Command> {
-        let (job, max_side) = (file as u32, self.arguments.max_side);
-        Envelope::with(Command::Translate { job, model: MODEL.into(), input, max_side }, vec![bytes])
+        let (job, Arguments { max_side, size, .. }) = (file as u32, self.arguments);
+        let (max_side, size) = (*max_side, *size);
+        Envelope::with(Command::Translate { job, model: MODEL.into(), input, max_side, size }, vec![bytes])
     }
 
     /// A translated picture has come back.
-    fn translated(&self, file: usize, picture: Picture, milliseconds: f64, device: String) {
+    fn translated(&self, file: usize, [before, after]: [Picture; 2], run: Made) {
+        let picture = after.blended(&before, self.arguments.strength);
         let mut current = self.current.borrow_mut();
         current.frames += 1;
-        current.milliseconds += milliseconds;
-        (current.size, current.device) = ((picture.width, picture.height), device);
+        current.milliseconds += run.milliseconds;
+        (current.size, current.computed) = ((picture.width, picture.height), run.computed);
+        current.device = run.device;
+        self.mention_size(&current);
         let frames = current.frames;
         let done = match current.clip.as_mut() {
             Some(clip) => {
@@ -243,15 +291,25 @@ impl Run<'_> {
                 self.bar.set_position(100 * file as u64 + part);
                 clip.put(picture)
             }
-            None => self.targets[file].png().and_then(|target| {
-                write_whole(&target, &picture.encode_png()?)?;
-                self.report(file, &current, &target);
-                Ok(())
-            }),
+            None => self.targets[file].write_still(&picture).map(|target| self.report(file, &current, &target)),
         };
         if let Err(error) = done {
             current.clip = None;
             self.complain(&format!("{}: {error:#}", self.files[file].display()));
+        }
+    }
+
+    /// Says once that pictures are computed at another size than their own, unless that was asked for.
+    fn mention_size(&self, current: &Current) {
+        let ([columns, rows], (width, height)) = (current.computed, current.size);
+        if self.arguments.size == Size::Model && [columns, rows] != [width, height] && !self.has_mentioned.replace(true)
+        {
+            self.bar.suspend(|| {
+                eprintln!(
+                    "Computed at {columns}×{rows}, which suits the model, and brought back to {width}×{height}; \
+                     --size full computes at the picture's own size."
+                );
+            });
         }
     }
 
@@ -277,11 +335,11 @@ impl Run<'_> {
 
     fn report(&self, file: usize, current: &Current, target: &Path) {
         let (input, output) = (self.files[file].display().to_string(), target.display().to_string());
-        let Current { frames, milliseconds, size: (width, height), device, .. } = current;
+        let Current { frames, milliseconds, size: (width, height), computed, device, .. } = current;
         self.bar.suspend(|| {
             if self.arguments.json {
                 let line = serde_json::json!({
-                    "input": input, "output": output, "width": width, "height": height, "frames": frames,
+                    "input": input, "output": output, "width": width, "height": height, "computed": computed, "frames": frames,
                     "milliseconds": milliseconds, "device": device,
                 });
                 println!("{line}");
@@ -303,8 +361,15 @@ pub fn run(arguments: &Arguments, serve: Serve) -> Result<ExitStatus> {
         ProgressStyle::with_template("{bar:40} {percent}%  {msg}  {eta} left")
             .unwrap_or_else(|_| ProgressStyle::default_bar()),
     );
-    let (failures, current) = (Cell::new(0), RefCell::default());
-    let run = Run { arguments, files: &files, targets: &targets, bar, failures, current };
+    let run = Run {
+        arguments,
+        files: &files,
+        targets: &targets,
+        bar,
+        failures: Cell::new(0),
+        has_mentioned: Cell::new(false),
+        current: RefCell::default(),
+    };
     let load = Envelope::with(Command::LoadModel { model: MODEL.into(), file: model_file, part }, vec![weights]);
     let mut begun = 0;
     // Asked for when the command before is done.
@@ -330,9 +395,10 @@ pub fn run(arguments: &Arguments, serve: Serve) -> Result<ExitStatus> {
         Event::Progress { job, fraction, .. } if run.current.borrow().clip.is_none() => {
             run.bar.set_position(100 * u64::from(job) + (100.0 * fraction) as u64);
         }
-        Event::Translated { job, width, height, milliseconds, device, .. } => {
-            let [_, pixels] = <[Vec<u8>; 2]>::try_from(envelope.buffers).unwrap_or_default();
-            run.translated(job as usize, Picture { width, height, pixels }, milliseconds, device);
+        Event::Translated { job, width, height, computed, milliseconds, device, .. } => {
+            let pictures = <[Vec<u8>; 2]>::try_from(envelope.buffers).unwrap_or_default();
+            let pictures = pictures.map(|pixels| Picture { width, height, pixels });
+            run.translated(job as usize, pictures, Made { milliseconds, computed, device });
         }
         Event::TooLarge { job, width, height, needed, limit, largest_side } => {
             // Clips have their name put in front.

@@ -26,6 +26,7 @@ impl State {
         &mut self,
         job: Job,
         size: (u32, u32),
+        computed: [u32; 2],
         buffers: Vec<Vec<u8>>,
         milliseconds: f64,
         device: String,
@@ -49,7 +50,9 @@ impl State {
         let Job { number, request, .. } = job;
         self.stage = Stage::Done { number, back: false };
         self.picture_done();
-        self.keep(Done { number, request, title, width, height, before, after, milliseconds, device, back: None });
+        let back = None;
+        let done = Done { number, request, title, width, height, computed, before, after, milliseconds, device, back };
+        self.keep(done);
     }
 
     /// Keeps a result. Old ones make room, but never those of the batch at work: it stops, and says so.
@@ -76,7 +79,7 @@ impl State {
         self.wake_worker(effects);
         let names = zip_names(self.results.iter().map(|done| done.request.picture.name.as_str()));
         let entries = self.results.iter().map(|done| done.number).zip(names).collect();
-        self.packing = Some(Packing { entries, packed: 0 });
+        self.packing = Some(Packing { entries, packed: 0, strength: self.strength });
         self.pack_next(effects);
     }
 
@@ -99,7 +102,7 @@ impl State {
             index: packing.packed as u32,
             count: packing.entries.len() as u32,
         };
-        effects.push(Effect::Send(Envelope::with(command, vec![done.after.clone()])));
+        effects.push(Effect::Send(Envelope::with(command, vec![done.shown(packing.strength)])));
     }
 
     /// The zip is here.

@@ -10,6 +10,7 @@ use crate::{
 mod kept;
 mod live;
 mod queue;
+mod tuning;
 mod watch;
 
 fn listed(id: &str, reverse: &str, samples: &[&str]) -> Listed {
@@ -66,6 +67,7 @@ fn translated(job: u32, before: u8, after: u8) -> Message {
         job,
         width: 2,
         height: 1,
+        computed: [2, 1],
         milliseconds: 5.0,
         device: "CPU".into(),
         mean_absolute_error: 0.0,
