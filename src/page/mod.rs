@@ -40,6 +40,7 @@ mod settings_view;
 mod strip;
 #[cfg(target_family = "wasm")]
 mod train_view;
+#[cfg(target_family = "wasm")]
 mod tuning_view;
 #[cfg(target_family = "wasm")]
 mod view;
