@@ -57,7 +57,8 @@ impl Model {
         let before = Picture::decode(&std::fs::read(address)?)?;
         let budget = Budget { total: 4 << 30, tensor: 4 << 30, maps: 3.0 };
         let Self { generator, ngf, side } = self;
-        let after = translate_at(generator, *ngf, &before, *side, &Default::default(), budget, &Patient);
+        let device = Default::default();
+        let after = translate_at(generator, *ngf, &before, *side, &device, budget, &Patient);
         let (after, _) = pollster::block_on(after)?;
         Ok([before, after])
     }

@@ -75,7 +75,10 @@ fn parse_size(text: &str) -> Result<Size, String> {
 }
 
 fn parse_strength(text: &str) -> Result<f32, String> {
-    text.parse().ok().filter(|strength| (0.0..=1.0).contains(strength)).ok_or("it is a number from 0 to 1".into())
+    text.parse::<f32>()
+        .ok()
+        .filter(|strength| (0.0..=1.0).contains(strength))
+        .ok_or("it is a number from 0 to 1".into())
 }
 
 /// The image files that the arguments name, each once, in order.
