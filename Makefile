@@ -11,7 +11,7 @@ WASM := --target wasm32-unknown-unknown
 PAGE_BUDGET := 200000
 WORKER_BUDGET := 3000000
 
-.PHONY: help setup serve build test check unit budget large ray e2e bench fmt clean
+.PHONY: help setup serve build gallery test check unit budget large ray e2e bench fmt clean
 
 help: ## List the targets
 	@echo "CycleGAN in the browser and on the command line."
@@ -28,6 +28,9 @@ serve: ## Build the release page and serve it on http://127.0.0.1:8080
 build: ## Build the release page into dist/, ready for any static host
 	@scripts/setup serve
 	@trunk build --release
+
+gallery: ## Render the pictures of the page's models with the weights in static/models (see examples/gallery.rs)
+	cargo run --locked --release --example gallery
 
 test: ## Every check and test: format, lints, unit, page size, browser
 	@scripts/setup test

@@ -149,6 +149,45 @@ fn evaluate_without_pairs() {
 }
 
 #[test]
+fn pictures_are_computed_at_the_models_size_or_as_asked_and_blended() {
+    let folder = trained("1");
+    let path = folder.path();
+    std::fs::write(path.join("photo.png"), picture(96, 64, 7)).expect("a file");
+    let original = Picture::decode(&picture(96, 64, 7)).expect("a picture");
+    let base = ["translate", "--model", "run/day-to-night.safetensors", "photo.png", "--json", "--out"];
+    let translated = |out: &str, more: &[&str]| {
+        let (line, err) = ends_with(&cyclegan(&[&base[..], &[out], more].concat(), path), 0);
+        let line: serde_json::Value = serde_json::from_str(&line).expect("JSON");
+        assert_eq!((line["width"].as_u64(), line["height"].as_u64()), (Some(96), Some(64)));
+        let result = Picture::decode(&std::fs::read(path.join(out)).expect("written")).expect("a picture");
+        assert_eq!((result.width, result.height), (96, 64));
+        (result, line["computed"].to_string(), err.contains("which suits the model"))
+    };
+    // It was trained at 32 pixels.
+    let (at_model, computed, is_said) = translated("model.png", &[]);
+    assert_eq!((computed.as_str(), is_said), ("[32,21]", true));
+    let (at_side, computed, is_said) = translated("side.png", &["--size", "32"]);
+    assert_eq!((computed.as_str(), is_said), ("[32,21]", false));
+    assert_eq!(at_side, at_model);
+    let (full, computed, _) = translated("full.png", &["--size", "full"]);
+    assert_eq!(computed, "[96,64]");
+    assert!(full.mean_absolute_error(&at_model) > 0.0);
+
+    assert_eq!(translated("none.png", &["--strength", "0"]).0, original);
+    let half = translated("half.png", &["--size", "full", "--strength", "0.5"]).0;
+    assert!(half.mean_absolute_error(&full.clone().blended(&original, 0.5)) == 0.0);
+    assert!(half.mean_absolute_error(&full) > 1.0);
+    let jpeg = translated("full.jpg", &["--size", "full"]).0;
+    assert!(std::fs::read(path.join("full.jpg")).expect("written").starts_with(&[0xff, 0xd8]));
+    assert!(jpeg.mean_absolute_error(&full) < 8.0);
+
+    for wrong in [["--size", "15"], ["--size", "large"], ["--strength", "1.5"], ["--strength", "nan"]] {
+        let (_, err) = ends_with(&cyclegan(&[&base[..], &["x.png"], &wrong].concat(), path), 2);
+        assert!(err.contains(wrong[0]), "{err}");
+    }
+}
+
+#[test]
 fn animations_keep_their_frames_and_delays() {
     let folder = trained("1");
     let path = folder.path();

@@ -47,7 +47,16 @@ fn translated(folder: &Path, memory: u32) -> (Picture, u32) {
     let out = folder.join(format!("{memory}.png"));
     let memory = memory.to_string();
     let mut command = Command::new(env!("CARGO_BIN_EXE_cyclegan"));
-    command.current_dir(folder).args(["translate", "--model", "model.safetensors", "large.png", "--backend", "flex"]);
+    command.current_dir(folder).args([
+        "translate",
+        "--model",
+        "model.safetensors",
+        "large.png",
+        "--size",
+        "full",
+        "--backend",
+        "flex",
+    ]);
     let mut child =
         command.args(["--memory", &memory, "--out"]).arg(&out).stderr(Stdio::null()).spawn().expect("built");
     let mut peak = 0;

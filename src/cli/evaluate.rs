@@ -16,7 +16,7 @@ use crate::evaluate::{
     EXTRACTOR, Extractor, FeatureReport, GridEnergy, Interval, KernelDistances, PairedDistance, Report, Sample, Scores,
 };
 use crate::image::Picture;
-use crate::protocol::{Command, Direction, Envelope, Event, Input};
+use crate::protocol::{Command, Direction, Envelope, Event, Input, Size};
 
 /// The session's name for the generator.
 const MODEL: &str = "model";
@@ -175,7 +175,8 @@ fn translate(arguments: &Arguments, sample: &mut Sample, serve: Serve) -> Result
     let job = |job: usize, model: &str, picture: Picture| {
         let Picture { width, height, pixels } = picture;
         let (job, model, input) = (job as u32, model.into(), Input::Pixels { width, height });
-        Envelope::with(Command::Translate { job, model, input, max_side: None }, vec![pixels])
+        let size = Size::Full;
+        Envelope::with(Command::Translate { job, model, input, max_side: None, size }, vec![pixels])
     };
     let forward = inputs.iter().chain(real).enumerate().map(|(at, picture)| job(at, MODEL, picture.clone()));
     // Asked for when all of the way there is done.

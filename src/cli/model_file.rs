@@ -44,10 +44,18 @@ impl ModelFile {
     /// # Errors
     /// When it cannot be read, or a file that its weights lie in is not beside it.
     pub fn load(&self, model: &str) -> Result<Envelope<Command>> {
-        let bytes = std::fs::read(&self.path).with_context(|| format!("cannot read {self}"))?;
+        let bytes = self.bytes()?;
         let (data, files): (_, Vec<_>) = WeightFile::data_beside(&self.path, &bytes)?.into_iter().unzip();
         let load = Command::LoadModel { model: model.into(), file: self.to_string(), part: self.part.clone(), data };
         Ok(Envelope::with(load, std::iter::once(bytes).chain(files).collect()))
+    }
+
+    /// Its bytes.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn bytes(&self) -> Result<Vec<u8>> {
+        std::fs::read(&self.path).with_context(|| format!("cannot read {self}"))
     }
 
     /// The network in it under its official names.

@@ -11,7 +11,7 @@ use super::inputs::{Inputs, Source, Still, Target};
 use super::{Choice, Console, ExitStatus, ModelFile, Serve};
 use crate::image::{Animation, Picture};
 use crate::platform::files;
-use crate::protocol::{Command, Envelope, Event, Input};
+use crate::protocol::{Command, Envelope, Event, Input, SMALLEST_SIDE, Size};
 
 /// The session's name for the only model.
 const MODEL: &str = "model";
@@ -25,6 +25,10 @@ const MOST_NAMES: usize = 8;
 /// Animations are translated frame by frame and keep their delays: a GIF becomes a GIF, an animated WebP or PNG an
 /// animated PNG. So are videos (.mp4, .m4v, .mov, .mkv, .webm, .avi; named or by a glob, not from folders) where ffmpeg
 /// is on the PATH; they keep their ending and their sound.
+///
+/// A network knows things at the size at which it was shown them. Larger pictures are therefore computed at a longer
+/// side of twice the training's (its own for networks trained at 64 pixels or less) and brought back to their own size;
+/// --size chooses another one.
 ///
 /// Example: cyclegan translate --model horse-to-zebra.safetensors photos/ --out zebras/
 #[derive(clap::Args)]
@@ -48,6 +52,13 @@ pub struct Arguments {
     /// Shrink images whose longer side has more pixels than this.
     #[arg(long = "max-size", value_name = "PIXELS")]
     max_side: Option<u32>,
+    /// Compute at the longer side that suits the model, at so many pixels, or at the picture's own size; the result has
+    /// the picture's own size in any case.
+    #[arg(long, value_name = "model|PIXELS|full", value_parser = parse_size, default_value = "model")]
+    size: Size,
+    /// How much of the translation to show, 0 to 1; the rest is the original.
+    #[arg(long, value_name = "0..1", value_parser = parse_strength, default_value_t = 1.0)]
+    strength: f32,
     /// Take at most so much memory in all; large images are then computed in bands of rows, to the same result
     /// [default: four fifths of what is free]
     #[arg(long, value_name = "MEGABYTES")]
@@ -55,6 +66,24 @@ pub struct Arguments {
     /// Print one JSON line an image on stdout.
     #[arg(long)]
     json: bool,
+}
+
+fn parse_size(text: &str) -> Result<Size, String> {
+    match text {
+        "model" => Ok(Size::Model),
+        "full" => Ok(Size::Full),
+        side => match side.parse() {
+            Ok(side) if side >= SMALLEST_SIDE => Ok(Size::Side(side)),
+            _ => Err(format!("it is model, full, or a number of pixels from {SMALLEST_SIDE} on")),
+        },
+    }
+}
+
+fn parse_strength(text: &str) -> Result<f32, String> {
+    text.parse::<f32>()
+        .ok()
+        .filter(|strength| (0.0..=1.0).contains(strength))
+        .ok_or("it is a number from 0 to 1".into())
 }
 
 /// [`files::replace`] with the path in its error.
@@ -72,6 +101,8 @@ struct Current {
     /// Of the generator alone.
     milliseconds: f64,
     size: (u32, u32),
+    /// At which the generator computed.
+    computed: [u32; 2],
     device: String,
     /// What is to be said about it.
     notes: Vec<String>,
@@ -84,7 +115,20 @@ struct Run<'a> {
     targets: &'a [Target],
     bar: ProgressBar,
     failures: Cell<usize>,
+    has_mentioned: Cell<bool>,
     current: RefCell<Current>,
+}
+
+/// How a result was made.
+struct Made {
+    /// Of the generator alone.
+    milliseconds: f64,
+    /// Width and height at which it computed.
+    computed: [u32; 2],
+    /// On what.
+    device: String,
+    /// What is to be said about it.
+    notes: Vec<String>,
 }
 
 impl Run<'_> {
@@ -147,17 +191,21 @@ impl Run<'_> {
     }
 
     fn command(&self, file: usize, input: Input, bytes: Vec<u8>) -> Envelope<Command> {
-        let (job, max_side) = (file as u32, self.arguments.max_side);
-        Envelope::with(Command::Translate { job, model: MODEL.into(), input, max_side }, vec![bytes])
+        let (job, Arguments { max_side, size, .. }) = (file as u32, self.arguments);
+        let (max_side, size) = (*max_side, *size);
+        Envelope::with(Command::Translate { job, model: MODEL.into(), input, max_side, size }, vec![bytes])
     }
 
     /// A translated picture has come back.
-    fn translated(&self, file: usize, picture: Picture, milliseconds: f64, device: String, notes: Vec<String>) {
+    fn translated(&self, file: usize, [before, after]: [Picture; 2], run: Made) {
+        let picture = after.blended(&before, self.arguments.strength);
         let mut current = self.current.borrow_mut();
         current.frames += 1;
-        current.milliseconds += milliseconds;
-        (current.size, current.device) = ((picture.width, picture.height), device);
-        current.notes.extend(notes);
+        current.milliseconds += run.milliseconds;
+        (current.size, current.computed) = ((picture.width, picture.height), run.computed);
+        current.device = run.device;
+        current.notes.extend(run.notes);
+        self.mention_size(&current);
         let frames = current.frames;
         let done = match current.clip.as_mut() {
             Some(clip) => {
@@ -184,6 +232,20 @@ impl Run<'_> {
         }
     }
 
+    /// Says once that pictures are computed at another size than their own, unless that was asked for.
+    fn mention_size(&self, current: &Current) {
+        let ([columns, rows], (width, height)) = (current.computed, current.size);
+        if self.arguments.size == Size::Model && [columns, rows] != [width, height] && !self.has_mentioned.replace(true)
+        {
+            self.bar.suspend(|| {
+                eprintln!(
+                    "Computed at {columns}×{rows}, which suits the model, and brought back to {width}×{height}; \
+                     --size full computes at the picture's own size."
+                );
+            });
+        }
+    }
+
     /// A picture could not be translated, and so neither can the rest of its clip.
     fn failed(&self, file: usize, message: &str) {
         match self.current.borrow_mut().clip.take() {
@@ -207,12 +269,12 @@ impl Run<'_> {
 
     fn report(&self, file: usize, current: &Current, target: &Path) {
         let (input, output) = (self.files[file].path.display().to_string(), target.display().to_string());
-        let Current { frames, milliseconds, size: (width, height), device, notes, .. } = current;
+        let Current { frames, milliseconds, size: (width, height), computed, device, notes, .. } = current;
         self.bar.suspend(|| {
             notes.iter().for_each(|note| eprintln!("{input}: {note}"));
             if self.arguments.json {
                 let line = serde_json::json!({
-                    "input": input, "output": output, "width": width, "height": height, "frames": frames,
+                    "input": input, "output": output, "width": width, "height": height, "computed": computed, "frames": frames,
                     "milliseconds": milliseconds, "device": device, "notes": notes,
                 });
                 println!("{line}");
@@ -244,8 +306,15 @@ pub fn run(arguments: &Arguments, serve: Serve) -> Result<ExitStatus> {
         ProgressStyle::with_template("{bar:40} {percent}%  {msg}  {eta} left")
             .unwrap_or_else(|_| ProgressStyle::default_bar()),
     );
-    let (failures, current) = (Cell::new(0), RefCell::default());
-    let run = Run { arguments, files: &files, targets: &targets, bar, failures, current };
+    let run = Run {
+        arguments,
+        files: &files,
+        targets: &targets,
+        bar,
+        failures: Cell::new(0),
+        has_mentioned: Cell::new(false),
+        current: RefCell::default(),
+    };
     let mut begun = 0;
     // Asked for when the command before is done.
     let translations = std::iter::from_fn(|| {
@@ -270,9 +339,10 @@ pub fn run(arguments: &Arguments, serve: Serve) -> Result<ExitStatus> {
         Event::Progress { job, fraction, .. } if run.current.borrow().clip.is_none() => {
             run.bar.set_position(100 * u64::from(job) + (100.0 * fraction) as u64);
         }
-        Event::Translated { job, width, height, milliseconds, device, notes, .. } => {
-            let [_, pixels] = <[Vec<u8>; 2]>::try_from(envelope.buffers).unwrap_or_default();
-            run.translated(job as usize, Picture { width, height, pixels }, milliseconds, device, notes);
+        Event::Translated { job, width, height, computed, milliseconds, device, notes, .. } => {
+            let pictures = <[Vec<u8>; 2]>::try_from(envelope.buffers).unwrap_or_default();
+            let pictures = pictures.map(|pixels| Picture { width, height, pixels });
+            run.translated(job as usize, pictures, Made { milliseconds, computed, device, notes });
         }
         Event::ModelLoaded { info, .. } => {
             // What was assumed of the network may make every picture wrong.

@@ -23,6 +23,8 @@ pub use animation::{Animation, AnimationFormat, AnimationWriter, Frame, Frames, 
 pub use decode::{Decoded, MAX_PIXELS};
 pub use error::ImageError;
 
+use crate::platform::blend;
+
 /// A picture: straight (not premultiplied) RGBA8, row by row from the top.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Picture {
@@ -197,6 +199,15 @@ impl Picture {
         let alpha = |index: usize| if has_alpha { level(3, index) } else { 255 };
         let pixels = (0..count).flat_map(|index| [level(0, index), level(1, index), level(2, index), alpha(index)]);
         Self { width, height, pixels: pixels.collect() }
+    }
+
+    /// `strength` (0 to 1) of this picture and the rest of `original`, which has the same size and alpha; with another
+    /// size nothing changes.
+    pub fn blended(mut self, original: &Self, strength: f32) -> Self {
+        if self.pixels.len() == original.pixels.len() {
+            blend(&original.pixels, &mut self.pixels, strength);
+        }
+        self
     }
 
     /// This picture with the alpha of another of the same size.

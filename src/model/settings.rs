@@ -1,18 +1,24 @@
 //! The options of a configuration that an architecture answers to.
 
 use super::Architecture;
-use super::architecture::{PatchStyle, ResnetStyle};
-use crate::config::{Choice, NetD, NetG};
+use super::architecture::{Doubling, Downsample, PatchStyle, ResnetStyle};
+use crate::config::{Choice, NetD, NetG, Upsample};
 
 impl Architecture {
     /// The options of [`TrainConfig`](crate::config::TrainConfig) that make networks of this architecture, with their
-    /// values as text; `None` when none do: trainings work on pictures of three channels.
+    /// values as text; `None` when none do: trainings work on pictures of three channels, and have the official code's ways to
+    /// halve and to double the size.
     pub fn settings(&self) -> Option<Vec<(&'static str, String)>> {
         let named = |name: &'static str, value: &str| (name, value.to_owned());
         let number = |name: &'static str, value: usize| (name, value.to_string());
         Some(match *self {
             Self::Resnet { in_channels: 3, out_channels: 3, ngf, n_blocks, affine, style } => {
-                let ResnetStyle { separable, upsample, norm, skip } = style;
+                let ResnetStyle { separable, downsample, upsample, norm, skip } = style;
+                let upsample = match (downsample, upsample) {
+                    (Downsample::Strided, Doubling::Transposed) => Upsample::Transposed,
+                    (Downsample::Strided, Doubling::Resize) => Upsample::Resize,
+                    _ => return None,
+                };
                 let net_g = if separable { NetG::MobileResnet } else { NetG::Resnet };
                 vec![
                     named("net_g", net_g.as_str()),

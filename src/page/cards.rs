@@ -15,6 +15,9 @@ use super::{
 };
 use crate::protocol::WeightFormat;
 
+/// Where it says who made the samples.
+const CREDITS: &str = "static/samples/CREDITS.md";
+
 /// The cards on the screen.
 #[derive(Default)]
 pub struct Cards {
@@ -32,6 +35,7 @@ struct Shown {
 
 /// Connects the dialog that tells about a model.
 pub fn connect() {
+    dom::on_click("samples-about", || spawn_local(tell_credits()));
     dom::on_click("about-close", || dom::by_id::<HtmlDialogElement>("about-dialog").close());
 }
 
@@ -142,7 +146,7 @@ async fn tell_about(id: String) {
     }
     if let Some(address) = &model.listed.card {
         match net::fetch_text(address).await {
-            Ok(card) => show_markdown(&text, &card),
+            Ok(card) => show_markdown(&text, &card, address),
             Err(problem) => dom::append(&text, &[&dom::create_text("p", "hint", &problem)]),
         }
     }
@@ -211,7 +215,8 @@ fn facts(model: &Model) -> HtmlElement {
 }
 
 /// Shows the Markdown that model cards are written in: headings, paragraphs, lists, code and tables (as text).
-fn show_markdown(target: &Element, source: &str) {
+/// Their pictures lie beside the file, whose address is `address`.
+fn show_markdown(target: &Element, source: &str, address: &str) {
     let mut lines = source.lines().peekable();
     while let Some(line) = lines.next() {
         let take_while = |lines: &mut std::iter::Peekable<std::str::Lines>, test: &dyn Fn(&str) -> bool| {
@@ -222,8 +227,10 @@ fn show_markdown(target: &Element, source: &str) {
             }
             taken
         };
-        let element = if line.trim().is_empty() || line.starts_with("![") {
+        let element = if line.trim().is_empty() {
             continue;
+        } else if let Some((about, file)) = line.strip_prefix("![").and_then(|rest| rest.split_once("](")) {
+            picture(about, file.trim_end_matches(')'), address)
         } else if line.starts_with("```") {
             let code = take_while(&mut lines, &|next| !next.starts_with("```"));
             lines.next();
@@ -247,6 +254,32 @@ fn show_markdown(target: &Element, source: &str) {
             dom::create_text("p", "", &plain(&[line, &rest].concat()))
         };
         dom::append(target, &[&element]);
+    }
+}
+
+/// A picture of a model card; one that is not there leaves no trace.
+fn picture(about: &str, file: &str, address: &str) -> HtmlElement {
+    let folder = address.rsplit_once('/').map_or("", |(folder, _)| folder);
+    let image: HtmlImageElement = dom::create("img");
+    image.set_alt(about);
+    image.set_src(&[folder, "/", file].concat());
+    let gone = image.clone();
+    dom::on(&image, "error", move |_: Event| gone.remove());
+    let figure: HtmlElement = dom::create("figure");
+    dom::append(&figure, &[&image, &dom::create_text("figcaption", "hint", about)]);
+    figure
+}
+
+/// Opens the dialog with who made the photos among the samples.
+async fn tell_credits() {
+    let text = dom::html("about-text");
+    text.set_text_content(None);
+    dom::text(&dom::html("about-title"), "The samples");
+    // Fails only when it is open already.
+    let _ = dom::by_id::<HtmlDialogElement>("about-dialog").show_modal();
+    match net::fetch_text(CREDITS).await {
+        Ok(credits) => show_markdown(&text, &credits, CREDITS),
+        Err(problem) => dom::append(&text, &[&dom::create_text("p", "hint", &problem)]),
     }
 }
 

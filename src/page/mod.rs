@@ -41,6 +41,8 @@ mod strip;
 #[cfg(target_family = "wasm")]
 mod train_view;
 #[cfg(target_family = "wasm")]
+mod tuning_view;
+#[cfg(target_family = "wasm")]
 mod view;
 
 #[cfg(target_family = "wasm")]

@@ -7,7 +7,7 @@ use web_sys::{Blob, Event, HtmlCanvasElement, HtmlImageElement, HtmlInputElement
 use super::{
     app, dom,
     models::Model,
-    state::{Live, Picture, Stage, State},
+    state::{Live, Picture, Stage, State, mixed},
 };
 use crate::protocol::Input;
 
@@ -19,7 +19,8 @@ const LARGEST_ZOOM: u32 = 8;
 /// What the canvases hold now.
 #[derive(Default)]
 pub struct PictureView {
-    compared: Option<(u32, bool)>,
+    /// The result's number, whether its way back, and at how many percent.
+    compared: Option<(u32, bool, u32)>,
     busy: usize,
     live: u32,
     example: Option<Example>,
@@ -30,7 +31,8 @@ struct Example {
     model: String,
     before: HtmlImageElement,
     after: HtmlImageElement,
-    is_shown: bool,
+    /// At how many percent, if it is.
+    is_shown: Option<u32>,
 }
 
 impl Example {
@@ -76,9 +78,9 @@ impl PictureView {
     pub fn show(&mut self, state: &State) {
         self.fetch_example(state.chosen_model());
         match &state.stage {
-            Stage::Example => self.show_example(),
+            Stage::Example => self.show_example(state.strength),
             Stage::Done { number, back } => self.show_done(state, *number, *back),
-            Stage::Live => self.show_live(state.live.as_ref()),
+            Stage::Live => self.show_live(state.live.as_ref(), state.strength),
             _ => self.show_busy(state),
         }
         let is_compared = match state.stage {
@@ -107,30 +109,32 @@ impl PictureView {
             image
         };
         let (before, after) = (image(before), image(after));
-        self.example = Some(Example { model: model.id().into(), before, after, is_shown: false });
+        self.example = Some(Example { model: model.id().into(), before, after, is_shown: None });
     }
 
-    fn show_example(&mut self) {
+    fn show_example(&mut self, strength: u32) {
         let Some(example) = self.example.as_mut().filter(|example| example.is_ready()) else { return };
-        if example.is_shown && self.compared.is_none() {
+        if example.is_shown == Some(strength) && self.compared.is_none() {
             return;
         }
-        example.is_shown = true;
+        example.is_shown = Some(strength);
         self.compared = None;
         let (width, height) = (example.after.natural_width(), example.after.natural_height());
-        for (id, image) in [("picture-before", &example.before), ("picture-after", &example.after)] {
+        let (before, after) = (&example.before, &example.after);
+        for (id, image) in [("picture-before", before), ("picture-after", after)] {
             let canvas: HtmlCanvasElement = dom::by_id(id);
             canvas.set_width(width);
             canvas.set_height(height);
-            if let Ok(context) = dom::context(&canvas) {
+            let Ok(context) = dom::context(&canvas) else { continue };
+            let draw = |image: &HtmlImageElement| {
+                let (width, height) = (f64::from(width), f64::from(height));
                 // Fails only for broken images, which are not ready.
-                let _ = context.draw_image_with_html_image_element_and_dw_and_dh(
-                    image,
-                    0.0,
-                    0.0,
-                    f64::from(width),
-                    f64::from(height),
-                );
+                let _ = context.draw_image_with_html_image_element_and_dw_and_dh(image, 0.0, 0.0, width, height);
+            };
+            draw(image);
+            if id == "picture-after" && strength < 100 {
+                context.set_global_alpha(1.0 - f64::from(strength) / 100.0);
+                draw(before);
             }
         }
         fit(width, height);
@@ -139,22 +143,29 @@ impl PictureView {
 
     fn show_done(&mut self, state: &State, number: u32, is_back: bool) {
         let Some(done) = state.done(number) else { return };
-        if self.compared == Some((number, is_back)) {
+        let key = (number, is_back, state.strength);
+        let same_picture = self.compared.is_some_and(|(shown, back, _)| (shown, back) == (number, is_back));
+        if self.compared == Some(key) {
             return;
         }
-        self.compared = Some((number, is_back));
+        self.compared = Some(key);
         self.busy = 0;
         let back = done.back.as_ref().filter(|_| is_back);
-        let after = back.map_or(&done.after, |back| &back.pixels);
+        match back {
+            Some(back) => dom::paint(&dom::by_id("picture-after"), done.width, done.height, &back.pixels),
+            None => dom::paint(&dom::by_id("picture-after"), done.width, done.height, &done.shown(state.strength)),
+        }
+        if same_picture {
+            return;
+        }
         dom::paint(&dom::by_id("picture-before"), done.width, done.height, &done.before);
-        dom::paint(&dom::by_id("picture-after"), done.width, done.height, after);
         fit(done.width, done.height);
         let has_alpha = done.before.chunks_exact(4).any(|pixel| pixel[3] < 255);
         label(if back.is_some() { "Back again" } else { "Result" }, has_alpha);
     }
 
     /// The camera's last frame and its translation.
-    fn show_live(&mut self, live: Option<&Live>) {
+    fn show_live(&mut self, live: Option<&Live>, strength: u32) {
         let count = live.map_or(0, |live| live.count);
         if self.live == count {
             return;
@@ -162,9 +173,10 @@ impl PictureView {
         self.live = count;
         let Some(frame) = live.and_then(|live| live.frame.as_ref()) else { return };
         // What comes next is painted anew.
-        (self.compared, self.busy) = (Some((0, false)), 0);
+        (self.compared, self.busy) = (Some((0, false, 0)), 0);
         dom::paint(&dom::by_id("picture-before"), frame.width, frame.height, &frame.before);
-        dom::paint(&dom::by_id("picture-after"), frame.width, frame.height, &frame.after);
+        let after = mixed(&frame.before, &frame.after, strength);
+        dom::paint(&dom::by_id("picture-after"), frame.width, frame.height, &after);
         fit(frame.width, frame.height);
         label("Result", false);
     }
@@ -177,7 +189,7 @@ impl PictureView {
             return;
         }
         // What comes next is painted anew.
-        self.compared = Some((0, false));
+        self.compared = Some((0, false, 0));
         self.busy = key;
         let canvas: HtmlCanvasElement = dom::by_id("picture-busy");
         dom::attribute(&canvas, "aria-label", &request.picture.name);

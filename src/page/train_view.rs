@@ -34,6 +34,8 @@ pub struct TrainView {
     drawn: Option<(u64, f64, GanMode)>,
     drawn_at: f64,
     skipped: usize,
+    /// Steps that are offered to go on.
+    more: Option<u64>,
     settings: SettingsView,
     starts: Vec<(String, String)>,
     inspector: InspectorView,
@@ -105,6 +107,11 @@ pub fn connect() {
         ("export-ab", Train::Save(Direction::AtoB)),
         ("export-ba", Train::Save(Direction::BtoA)),
     ];
+    let more: HtmlInputElement = dom::by_id("more-steps");
+    dom::on_click("train-go-on", move || {
+        // Something else than a number counts as 0, and that as 1.
+        send(Message::Train(Train::Extend(more.value_as_number() as u64)));
+    });
     for (id, message) in buttons {
         dom::on_click(id, move || send(Message::Train(message.clone())));
     }
@@ -119,6 +126,7 @@ impl TrainView {
         self.settings.show(training);
         show_piles(training);
         show_actions(training);
+        self.show_more(training);
         show_captions(training);
         show_generators(training);
         show_kept(training);
@@ -192,6 +200,21 @@ impl TrainView {
                 show_preview(preview, training.domains());
                 show_timeline(training, preview.step);
             }
+        }
+    }
+
+    /// Offers to go on with a training that has ended.
+    fn show_more(&mut self, training: &Training) {
+        let more = training.more_steps();
+        if self.more == more {
+            return;
+        }
+        self.more = more;
+        dom::show(&dom::html("train-more"), more.is_some());
+        // Fails only for names with spaces.
+        let _ = dom::html("train-start").class_list().toggle_with_force("button--main", more.is_none());
+        if let Some(more) = more {
+            dom::by_id::<HtmlInputElement>("more-steps").set_value_as_number(more as f64);
         }
     }
 
@@ -341,6 +364,7 @@ fn show_actions(training: &Training) {
             ("train-pause", Phase::Paused) => "train-resume",
             ("train-resume", Phase::Running) => "train-pause",
             (_, phase) if phase.is_active() => "train-stop",
+            _ if training.more_steps().is_some() => "train-go-on",
             _ => "train-start",
         };
         let _ = dom::html(next).focus();
@@ -418,6 +442,14 @@ fn show_kept(training: &Training) {
         let ago = if seconds < 60.0 { "now".into() } else { [&format::duration(seconds), " ago"].concat() };
         let parts = ["Kept on this machine: ", &so_far(&kept.config, kept.step), " · ", &ago, " · "];
         dom::text(&dom::html("kept-text"), &[&parts.concat(), format::bytes(kept.bytes).as_str()].concat());
+        let go_on = dom::html("kept-go-on");
+        // What is still in the worker goes on from there.
+        dom::show(&go_on, training.more_steps().is_none() || kept.step != training.step);
+        let text = match kept.is_complete() {
+            true => ["Go on for ", &format::grouped(kept.config.steps), " more"].concat(),
+            false => "Go on".into(),
+        };
+        dom::text(&go_on, &text);
     }
     let imported = training.imported.as_ref();
     dom::show(&dom::html("imported"), imported.is_some());

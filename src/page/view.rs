@@ -12,6 +12,7 @@ use super::{
     state::{Done, Halt, Message, Place, Purpose, Stage, State, Worker},
     strip::Strip,
     train_view::TrainView,
+    tuning_view,
 };
 use crate::protocol::Stage as Part;
 
@@ -51,6 +52,7 @@ pub fn connect() {
     super::cards::connect();
     super::live_view::connect();
     super::strip::connect();
+    tuning_view::connect();
     super::picture_view::connect();
 }
 
@@ -65,6 +67,7 @@ impl View {
                 self.picture.show(state);
                 self.live.show(state.live.as_ref());
                 self.show_stage(state);
+                tuning_view::show(state);
                 self.strip.show(state);
             }
             Place::Train => self.train.show(state),
@@ -294,9 +297,13 @@ fn halted(why: &Halt, state: &State) -> (&'static str, String) {
 fn captions(state: &State, done: Option<(&Done, bool)>, is_example: bool) -> (String, String) {
     let chosen = || state.chosen_model().map(|model| model.listed.title.clone()).unwrap_or_default();
     if let Some((done, is_back)) = done {
-        let run = |time| {
-            [&format::size(done.width, done.height), " · ", &format::milliseconds(time), " · ", &done.device].concat()
+        let [columns, rows] = done.computed;
+        let computed = match (columns, rows) == (done.width, done.height) {
+            true => String::new(),
+            false => [", computed at ", &format::size(columns, rows)].concat(),
         };
+        let size = [&format::size(done.width, done.height), computed.as_str()].concat();
+        let run = |time| [&size, " · ", &format::milliseconds(time), " · ", &done.device].concat();
         return match done.back.as_ref().filter(|_| is_back) {
             Some(back) => {
                 let error = format::decimal(back.mean_absolute_error, 1);

@@ -119,11 +119,21 @@ impl Memory {
 
 /// Calls helpers, as many as the machine has further processors; returns how many. They come when
 /// they are ready; [`run`] takes those that are there.
-pub fn call() -> usize {
-    let Ok(scope) = js_sys::global().dyn_into::<DedicatedWorkerGlobalScope>() else { return 0 };
+///
+/// # Errors
+/// Why there can be none although there are processors, in a sentence for people.
+pub fn call() -> Result<usize, &'static str> {
+    let Ok(scope) = js_sys::global().dyn_into::<DedicatedWorkerGlobalScope>() else { return Ok(0) };
     let seats = (scope.navigator().hardware_concurrency() as usize).saturating_sub(1).min(SEATS);
-    let isolated = Reflect::get(&scope, &"crossOriginIsolated".into()).is_ok_and(|value| value.is_truthy());
-    let Some(memory) = Memory::new().filter(|_| isolated && seats > 0) else { return 0 };
+    if seats == 0 {
+        return Ok(0);
+    }
+    if !Reflect::get(&scope, &"crossOriginIsolated".into()).is_ok_and(|value| value.is_truthy()) {
+        return Err("One thread computes: this page was served without cross-origin isolation.");
+    }
+    let Some(memory) = Memory::new() else {
+        return Err("One thread computes: this browser has no shared memory (growable SharedArrayBuffer) for more.");
+    };
     let options = WorkerOptions::new();
     options.set_type(WorkerType::Module);
     let url = scope.location().href();
@@ -141,7 +151,7 @@ pub fn call() -> usize {
     }
     let called = workers.len();
     CREW.set(Some(Crew { workers, memory, jobs: 0 }));
-    called
+    Ok(called)
 }
 
 /// How many helpers could take part in a job whose operands have so many floats.

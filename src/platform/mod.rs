@@ -6,6 +6,7 @@
 pub mod ahead;
 #[cfg(not(target_family = "wasm"))]
 pub mod allocator;
+mod blend;
 #[cfg(target_family = "wasm")]
 pub mod crew;
 pub mod files;
@@ -26,4 +27,5 @@ pub mod worker_handle;
 #[cfg(target_family = "wasm")]
 pub mod worker_scope;
 
+pub use blend::blend;
 pub use yielding::yield_to_event_loop;

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 #[cfg(doc)]
 use super::Event;
-use super::{BackendName, Direction, WeightFormat};
+use super::{BackendName, Direction, Size, WeightFormat};
 use crate::config::TrainConfig;
 
 /// What the picture of a [`Command::Translate`] is.
@@ -70,8 +70,10 @@ pub enum Command {
         model: String,
         /// What the buffer holds.
         input: Input,
-        /// Shrink the image first so that its longer side is at most this.
+        /// Shrink the image first so that its longer side is at most this; the result is no larger, either.
         max_side: Option<u32>,
+        /// At which size to compute.
+        size: Size,
     },
     /// Give up a translation.
     Cancel {
@@ -98,10 +100,18 @@ pub enum Command {
         /// Where the images come from.
         data: TrainData,
     },
+    /// Go on with the training that has ended, for more steps; its schedule follows the new length. Answered by
+    /// [`Event::TrainingStarted`] or [`Event::Failed`].
+    Extend {
+        /// Steps to reach in all.
+        steps: u64,
+    },
     /// Go on with the training that the browser keeps (see [`Event::Kept`]). Answered like [`Command::Train`].
     ResumeKept {
         /// The learning rate from now on; `None` for that of before.
         learning_rate: Option<f64>,
+        /// Steps to reach in all; `None` for as many as before.
+        steps: Option<u64>,
     },
     /// Delete the training that the browser keeps: answered by [`Event::Kept`] with nothing.
     ForgetKept,

@@ -86,6 +86,13 @@ pub struct KeptTraining {
     pub bytes: u64,
 }
 
+impl KeptTraining {
+    /// Whether it has made all of its steps.
+    pub fn is_complete(&self) -> bool {
+        self.step >= self.config.steps
+    }
+}
+
 /// How good the generators are, on pictures that the training never sees. Each `[A to B, B to A]`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Quality {
@@ -183,6 +190,8 @@ pub enum Event {
         width: u32,
         /// Height of both pictures.
         height: u32,
+        /// Width and height at which the generator computed.
+        computed: [u32; 2],
         /// Time of the generator alone.
         milliseconds: f64,
         /// Backend and device it ran on, for people.

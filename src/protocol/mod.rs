@@ -6,11 +6,13 @@
 
 mod command;
 mod event;
+mod size;
 
 use serde::{Deserialize, Serialize};
 
 pub use command::{Command, InitFile, Input, Intervals, Subject, TRAINED_A_TO_B, TRAINED_B_TO_A, TrainData};
 pub use event::{Event, Inspected, KeptTraining, Losses, ModelInfo, PreviewCell, Quality, Stage};
+pub use size::{SMALLEST_SIDE, Size};
 
 /// A message and the byte buffers that travel with it.
 #[derive(Clone, Debug, PartialEq)]

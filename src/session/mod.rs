@@ -175,7 +175,7 @@ where
                     }
                 }
             }
-            Command::Translate { job, model, input, max_side } => {
+            Command::Translate { job, model, input, max_side, size } => {
                 let bytes = buffers.next().unwrap_or_default();
                 let trained = |direction| self.training.as_ref().map(|run| run.model(direction));
                 let chosen = match model.as_str() {
@@ -187,7 +187,7 @@ where
                     self.fail(Some(job), None, format!("The model {model} is not loaded."));
                     return Ok(());
                 };
-                let request = translation::Request { job, input, bytes, max_side };
+                let request = translation::Request { job, input, bytes, max_side, size };
                 if let Err(lost) = translation::serve(&chosen, request, &self.place, self.host).await {
                     return Err(End::DeviceLost(lost));
                 }
@@ -208,15 +208,20 @@ where
                 let run = TrainingRun::resume(&checkpoint, steps, intervals, data, buffers, &self.place.device);
                 self.begin(run).await;
             }
-            Command::ResumeKept { learning_rate } => {
+            Command::ResumeKept { learning_rate, steps } => {
                 let resumed = self.host.kept().await.and_then(|[checkpoint, zip]| {
                     let data = TrainData::Zip { name: "the kept pictures".into() };
                     let device = &self.place.device;
-                    TrainingRun::resume(&checkpoint, None, Intervals::default(), data, vec![zip], device)?
+                    TrainingRun::resume(&checkpoint, steps, Intervals::default(), data, vec![zip], device)?
                         .at_rate(learning_rate)
                 });
                 self.begin(resumed).await;
             }
+            Command::Extend { steps } => match self.training.as_mut().map(|run| run.extend(steps)) {
+                Some(Ok(event)) => self.host.emit(event.into()),
+                Some(Err(message)) => self.fail(None, None, message),
+                None => self.fail(None, None, "There is no training that could go on.".into()),
+            },
             Command::ForgetKept => self.host.forget().await,
             Command::Pause => {
                 if let Some(run) = &mut self.training {

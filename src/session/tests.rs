@@ -7,7 +7,7 @@ use burn::backend::{Autodiff, Flex};
 use super::{End, Host, Inbox, Place, Session};
 use crate::config::{GanMode, Preprocess, TrainConfig};
 use crate::image::Picture;
-use crate::protocol::{Command, Envelope, Event, Intervals, Quality, TrainData};
+use crate::protocol::{Command, Envelope, Event, Input, Intervals, Quality, Size, TRAINED_A_TO_B, TrainData};
 use crate::translate::Budget;
 use crate::weights::{Storage, WeightFile};
 
@@ -252,4 +252,62 @@ fn a_resumed_training_remembers_how_good_its_best_generators_were() {
     assert!(old.metadata.remove("best_distance").is_some() && old.metadata.remove("checksum").is_some());
     let begun = resumed(&old.write(Storage::F32).expect("finite values"), step + 1);
     assert!(begun[0].2, "a checkpoint of before tells of no better one");
+}
+
+fn two_greys() -> [Vec<(&'static str, Vec<u8>)>; 2] {
+    let png = |level| Picture::filled(40, 40, [level, level, level, 255]).encode_png().expect("a picture");
+    [vec![("a.png", png(40))], vec![("b.png", png(200))]]
+}
+
+#[test]
+fn a_training_that_has_ended_goes_on_for_more_steps() {
+    let [a, b] = two_greys();
+    let extend = |steps| Command::Extend { steps }.into();
+    let commands = vec![
+        extend(9),
+        train(TrainConfig { steps: 4, ..tiny() }, a, b),
+        extend(9),
+        Command::Stop.into(),
+        extend(0),
+        extend(2),
+    ];
+    let events = served(commands);
+    let told: Vec<_> = events.iter().map(|event| &event.message).collect();
+    let failures: Vec<_> = trouble(&events);
+    assert!(
+        matches!(&failures[..], [Event::Failed { message: first, .. }, Event::Failed { message: second, .. }, Event::Failed { message: third, .. }]
+            if first.starts_with("There is no training") && second.contains("not ended") && third.contains("give it more")),
+        "{failures:?}"
+    );
+    let started = told.iter().filter_map(|event| match event {
+        Event::TrainingStarted { step, steps, .. } => Some((*step, *steps)),
+        _ => None,
+    });
+    assert_eq!(started.collect::<Vec<_>>(), [(0, 4), (0, 2)]);
+    let stopped = told.iter().filter_map(|event| match event {
+        Event::Stopped { step, .. } => Some(*step),
+        _ => None,
+    });
+    assert_eq!(stopped.collect::<Vec<_>>(), [0, 2]);
+}
+
+#[test]
+fn a_picture_is_computed_at_the_models_size_and_comes_back_at_its_own() {
+    let [a, b] = two_greys();
+    let picture = Picture::filled(96, 64, [90, 120, 30, 255]);
+    let translate = |size| {
+        let input = Input::Pixels { width: picture.width, height: picture.height };
+        let model = TRAINED_A_TO_B.into();
+        Envelope::with(Command::Translate { job: 1, model, input, max_side: None, size }, vec![picture.pixels.clone()])
+    };
+    let sizes = [Size::Model, Size::Side(48), Size::Side(500), Size::Full];
+    let commands = [train(TrainConfig { steps: 1, ..tiny() }, a, b), Command::Stop.into()];
+    let events = served(commands.into_iter().chain(sizes.map(translate)).collect());
+    let done = events.iter().filter_map(|event| match event.message {
+        Event::Translated { width, height, computed, .. } => Some((width, height, computed, event.buffers[1].len())),
+        _ => None,
+    });
+    let expected = [[32, 21], [48, 32], [96, 64], [96, 64]];
+    let expected = expected.map(|computed| (96, 64, computed, 4 * 96 * 64));
+    assert_eq!(done.collect::<Vec<_>>(), expected);
 }

@@ -228,6 +228,23 @@ where
         Event::Resumed { step: self.trainer.step }
     }
 
+    /// Goes on after its end, up to `steps` in all; the schedule follows the new length, as with a resumed one's.
+    ///
+    /// # Errors
+    /// When it has not ended, or has made as many steps already.
+    pub fn extend(&mut self, steps: u64) -> Result<Event, String> {
+        if self.state != State::Ended {
+            return Err("The training has not ended yet.".into());
+        }
+        if steps <= self.trainer.step {
+            return Err(format!("The training has made {} steps; give it more to go on.", self.trainer.step));
+        }
+        (self.trainer.config.steps, self.good.config.steps) = (steps, steps);
+        (self.state, self.unreported, self.reported) = (State::Going, 0, None);
+        self.pace.clear();
+        Ok(self.started())
+    }
+
     /// Makes one step of a paused training, shows what came of it, and pauses again.
     pub async fn step_once<H: Host>(&mut self, host: &H, device: &A::Device) {
         if self.state != State::Paused {
@@ -290,7 +307,8 @@ where
             Direction::AtoB => generators.ab,
             Direction::BtoA => generators.ba,
         };
-        Model { generator, ngf: self.trainer.config.ngf as usize, origin: None }
+        let TrainConfig { ngf, size, .. } = self.trainer.config;
+        Model { generator, ngf: ngf as usize, size, origin: None }
     }
 
     /// Sends out the weight file of one of its generators.

@@ -10,8 +10,8 @@ use super::{Host, Place};
 use crate::image::{Decoded, Picture};
 use crate::kernels::Kernels;
 use crate::model::{Architecture, Generator};
-use crate::protocol::{Envelope, Event, Input, ModelInfo, Stage};
-use crate::translate::{TranslateError, Watcher, translate};
+use crate::protocol::{Envelope, Event, Input, ModelInfo, Size, Stage};
+use crate::translate::{TranslateError, Watcher, translate_at};
 use crate::weights::networks::{export, load_generator};
 use crate::weights::{Format, Storage, WeightError, WeightFile};
 
@@ -22,6 +22,8 @@ pub struct Model<B: Backend> {
     pub generator: Generator<B>,
     /// Its width, which decides the memory it takes.
     pub ngf: usize,
+    /// Side in pixels of the images it was trained on; 0 when unknown.
+    pub size: u32,
     /// What its weight file says besides the weights; `None` for a generator in training.
     pub origin: Option<Origin>,
 }
@@ -51,7 +53,7 @@ impl<B: Kernels> Model<B> {
             return Err(WeightError::NotAGenerator { found: architecture.name() });
         };
         let origin = Some(Origin { architecture, metadata: file.metadata.clone() });
-        Ok((Self { generator: load_generator(file, device)?, ngf, origin }, info))
+        Ok((Self { generator: load_generator(file, device)?, ngf, size: info.size, origin }, info))
     }
 
     /// The bytes of its weight file; the error is a sentence.
@@ -75,6 +77,8 @@ pub struct Request {
     pub bytes: Vec<u8>,
     /// Shrink to this longer side first.
     pub max_side: Option<u32>,
+    /// At which size to compute.
+    pub size: Size,
 }
 
 struct Reporter<'a, H> {
@@ -97,7 +101,7 @@ pub async fn serve<B: Kernels, H: Host>(
     place: &Place<B::Device>,
     host: &H,
 ) -> Result<(), String> {
-    let Request { job, input, bytes, max_side } = request;
+    let Request { job, input, bytes, max_side, size } = request;
     let named = match &input {
         Input::File { name } => format!("{name}: "),
         Input::Pixels { .. } => String::new(),
@@ -116,13 +120,16 @@ pub async fn serve<B: Kernels, H: Host>(
     };
     let start = Instant::now();
     let reporter = Reporter { job, host };
-    let result = translate(&model.generator, model.ngf, &picture, &place.device, place.budget, &reporter).await;
+    let side = size.side(model.size);
+    let Model { generator, ngf, .. } = model;
+    let result = translate_at(generator, *ngf, &picture, side, &place.device, place.budget, &reporter).await;
     let event = match result {
-        Ok(result) => {
+        Ok((result, computed)) => {
             let event = Event::Translated {
                 job,
                 width: result.width,
                 height: result.height,
+                computed,
                 milliseconds: start.elapsed().as_secs_f64() * 1e3,
                 device: place.name.clone(),
                 mean_absolute_error: picture.mean_absolute_error(&result),

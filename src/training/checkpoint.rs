@@ -91,7 +91,7 @@ pub(super) fn network(file: WeightFile, number: usize, part: Option<&str>) -> Re
     });
     // What tells networks without norms from those whose biases are not in the file.
     let metadata = [(metadata::ARCHITECTURE.to_owned(), architecture.name())].into();
-    Ok(WeightFile { metadata, tensors: tensors.collect(), notes: Vec::new() })
+    Ok(WeightFile { metadata, tensors: tensors.collect(), ..WeightFile::default() })
 }
 
 fn said(file: &WeightFile) -> Result<(TrainConfig, u64), CheckpointError> {

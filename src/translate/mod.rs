@@ -1,6 +1,7 @@
 //! One image in, one image out, on any backend.
 
 mod bands;
+mod size;
 
 use std::ops::ControlFlow;
 
@@ -9,14 +10,14 @@ use burn::tensor::{Tensor, TensorData};
 use crate::image::Picture;
 use crate::kernels::Kernels;
 use crate::model::Generator;
+use crate::protocol::SMALLEST_SIDE;
 
-/// The smallest side that a generator can do something sensible with.
-pub const SMALLEST_SIDE: u32 = 16;
+pub use size::{translate_at, working_size};
 
 /// Why a picture could not be translated.
 #[derive(Debug, thiserror::Error, PartialEq)]
 pub enum TranslateError {
-    /// A side is below [`SMALLEST_SIDE`].
+    /// A side is below 16 pixels, the smallest that a generator can do something sensible with.
     #[error("The image is {width}×{height} pixels; both sides must be at least {SMALLEST_SIDE}.")]
     TooSmall {
         /// Its width.

@@ -129,7 +129,7 @@ async fn serve(page: &Page) {
 /// Runs a session on the backend asked for, or on the best there is.
 async fn run(page: &Page, asked: Option<BackendName>) -> End {
     let ready = |backend, device: &str, note| page.emit(Event::Ready { backend, device: device.into(), note }.into());
-    let mut note = None;
+    let mut note: Option<String> = None;
     match asked {
         #[cfg(feature = "candle")]
         Some(BackendName::Candle) => {
@@ -154,7 +154,11 @@ async fn run(page: &Page, asked: Option<BackendName>) -> End {
         #[allow(unreachable_patterns, reason = "reached when a backend's feature is off")]
         _ => note = Some("That backend is not part of this build.".into()),
     }
-    let name = match crew::call() {
+    let called = crew::call();
+    if let Err(reason) = called {
+        note = Some(note.map_or(reason.into(), |note| [&note, " ", reason].concat()));
+    }
+    let name = match called.unwrap_or(0) {
         0 => "CPU (WebAssembly SIMD)".into(),
         helpers => format!("CPU (WebAssembly SIMD, {} threads)", helpers + 1),
     };

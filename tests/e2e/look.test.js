@@ -98,3 +98,54 @@ test("on a phone, the stage comes first and the main button stays in reach", asy
     "still on the screen at the end of the page",
   );
 });
+
+for (const theme of ["light", "dark"]) {
+  test(`360 pixels wide, ${theme}: no word is broken, nothing is cut, nothing covers the models' heading`, async (t) => {
+    for (const screen of [640, 740, 800]) {
+      const { page, errors } = await visit(t, browser, `${server.url}?backend=flex`, {
+        size: "phone",
+        viewport: { width: 360, height: screen },
+        dark: theme === "dark",
+        init: listenIn,
+      });
+      await hears(page, "Ready");
+      await page.locator("#models li").first().waitFor();
+      const look = async (state) => {
+        await page.waitForTimeout(200);
+        await screenshot(page, `360x${screen}-${theme}-${state}`);
+        assert.ok((await overflow(page)) <= 0, `${state}: wider than the screen`);
+        const found = await page.evaluate(() => {
+          const rect = (selector) => document.querySelector(selector).getBoundingClientRect();
+          const lines = (selector) => {
+            const range = document.createRange();
+            range.selectNodeContents(document.querySelector(selector));
+            return new Set([...range.getClientRects()].map(({ top }) => Math.round(top))).size;
+          };
+          const name = document.querySelector("#device-name");
+          const buttons = [...document.querySelectorAll(".actions > .buttons .button")];
+          return {
+            lines: ["#go-translate", "#go-train"].map(lines),
+            isCut: name.scrollWidth > name.clientWidth,
+            bar: rect("#actions > .buttons").top,
+            heading: rect("#models-title"),
+            outside: buttons.filter((button) => button.scrollWidth > button.clientWidth + 1).map(({ id }) => id),
+          };
+        });
+        assert.deepEqual(found.lines, [1, 1], `${state}: a word is broken`);
+        assert.equal(found.isCut, false, `${state}: the device's name is cut`);
+        assert.deepEqual(found.outside, [], `${state}: a button is too narrow for its words`);
+        return found;
+      };
+      const opened = await look("opened");
+      const isCovered = opened.heading.bottom > opened.bar && opened.heading.top < screen;
+      assert.ok(!isCovered, `at ${screen} the bar at ${opened.bar} covers the heading at ${opened.heading.top}`);
+      await choose(page, file("tiny.safetensors", tinyGenerator()));
+      await choose(page, file("photo.png", picture(240, 180)));
+      await done(page);
+      await look("done");
+      await go(page, "train");
+      await look("train");
+      assert.deepEqual(errors, []);
+    }
+  });
+}

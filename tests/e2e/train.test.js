@@ -94,3 +94,34 @@ for (const tiles of [false, true]) {
     assert.deepEqual(errors, []);
   });
 }
+
+test("a training that is done goes on for more steps, with what it has", async (t) => {
+  const { page, errors } = await visit(t, browser, `${server.url}?backend=flex`, { init: listenIn });
+  await setTraining(page, "quick", { steps: 6, preview_every: 3 });
+  await page.click("#train-start");
+  await hears(page, "Stopped", { timeout: 120_000 });
+  assert.equal(await page.innerText("#train-title"), "Done");
+  assert.equal(await page.inputValue("#more-steps"), "6", "as many again are offered");
+  await screenshot(page, "train-done");
+  await page.fill("#more-steps", "4");
+  await page.click("#train-go-on");
+  const started = await hears(page, "TrainingStarted", { count: 2 });
+  assert.deepEqual([started.step, started.steps], [6, 10]);
+  const stopped = await hears(page, "Stopped", { count: 2, timeout: 120_000 });
+  assert.deepEqual([stopped.step, stopped.trouble], [10, null]);
+  assert.match(await page.innerText("#train-caption"), /Step 10 of 10/);
+  const steps = (await heard(page, "Step")).map(({ step }) => step);
+  assert.ok(steps.includes(6) && steps.at(-1) === 10 && Math.min(...steps) === 1, `no step again: ${steps}`);
+
+  // What was put away, once the tab is gone, can go on, too.
+  await hears(page, "Kept", { count: 2 });
+  await page.reload();
+  await hears(page, "Ready");
+  await page.click("#go-train");
+  await page.locator("#kept-go-on").getByText("Go on for 10 more").click();
+  const again = await hears(page, "TrainingStarted");
+  assert.deepEqual([again.step, again.steps], [10, 20]);
+  await page.click("#train-stop");
+  await hears(page, "Stopped");
+  assert.deepEqual(errors, []);
+});

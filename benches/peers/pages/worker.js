@@ -34,7 +34,7 @@ export async function start(backend) {
   const translate = async (model, side, pixels) => {
     const input = { Pixels: { width: side, height: side } };
     const start = performance.now();
-    const command = { Translate: { job: 1, model, input, max_side: null } };
+    const command = { Translate: { job: 1, model, input, max_side: null, size: "Full" } };
     const { at, buffers } = await ask(command, "Translated", pixels.slice().buffer);
     return { milliseconds: at - start, result: buffers[1] };
   };

@@ -91,7 +91,7 @@ impl State {
             let Some(model) = self.model(id) else { continue };
             files.push(InitFile { option: option.into(), part: model.part.clone() });
             buffers.extend(match &model.origin {
-                Origin::Own(bytes) => Some(bytes.to_vec()),
+                Origin::Own(bytes, _) => Some(bytes.to_vec()),
                 _ => fetched.next(),
             });
         }

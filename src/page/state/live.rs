@@ -5,7 +5,7 @@ use std::rc::Rc;
 use super::{Done, Effect, Frame, Live, LiveMessage, Picture, Place, Purpose, Request, Stage, State, Step};
 use crate::{
     page::models::Status,
-    protocol::{BackendName, Command, Envelope, Input},
+    protocol::{BackendName, Command, Envelope, Input, Size},
 };
 
 /// Longer side of the frames, in pixels, until the visitor chooses: on a graphics card, on a processor.
@@ -73,7 +73,7 @@ impl State {
         let job = self.last_number;
         live.step = Step::Sent { job, model: model.clone() };
         let input = Input::Pixels { width, height };
-        let command = Command::Translate { job, model, input, max_side: None };
+        let command = Command::Translate { job, model, input, max_side: None, size: Size::Full };
         effects.push(Effect::Send(Envelope::with(command, vec![pixels])));
     }
 
@@ -111,10 +111,17 @@ impl State {
         let title = self.models.iter().find(|listed| listed.id() == model).map(|model| model.listed.title.clone());
         let done = Done {
             number: self.last_number,
-            request: Request { picture: Rc::new(picture), model, purpose: Purpose::There, max_side: None },
+            request: Request {
+                picture: Rc::new(picture),
+                model,
+                purpose: Purpose::There,
+                max_side: None,
+                size: self.size,
+            },
             title: title.unwrap_or_default(),
             width,
             height,
+            computed: [width, height],
             before: frame.before.clone(),
             after: frame.after.clone(),
             milliseconds,

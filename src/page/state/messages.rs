@@ -3,7 +3,7 @@
 use super::{Notice, Picture, Place};
 use crate::{
     page::{models::Listed, training},
-    protocol::{Command, Envelope, Event, WeightFormat},
+    protocol::{Command, Envelope, Event, Size, WeightFormat},
 };
 
 /// What happens to the page.
@@ -76,6 +76,10 @@ pub enum Message {
     Retry,
     /// The last request, at the size that fits.
     TranslateSmaller,
+    /// Compute at another size.
+    SetSize(Size),
+    /// Show so many percent of the translations.
+    Strength(u32),
     /// Bring the result on the stage back.
     BackAgain,
     /// A result of this visit is wanted on the stage.

@@ -17,14 +17,14 @@ use super::{
     models::{Model, Origin, Status},
     training::{Message as Train, Training},
 };
-use crate::protocol::{BackendName, Command, Direction, Envelope, Intervals, TrainData};
+use crate::protocol::{BackendName, Command, Direction, Envelope, Intervals, Size, TrainData};
 
 pub use messages::{Effect, LiveMessage, Message};
 pub use results::KEPT_BYTES;
 use types::Step;
 pub use types::{
     Batch, Done, Frame, Halt, Job, Live, Notice, Packing, Picture, Place, Purpose, Reconstruction, Request, Stage,
-    Waiting, Worker,
+    Waiting, Worker, mixed,
 };
 
 /// All that the page knows.
@@ -44,6 +44,10 @@ pub struct State {
     pub chosen: Option<String>,
     /// What the stage shows.
     pub stage: Stage,
+    /// At which size networks compute.
+    pub size: Size,
+    /// How much of the translations is shown, in percent; the rest is the original.
+    pub strength: u32,
     /// The translation under way.
     pub job: Option<Job>,
     /// The last wish.
@@ -84,6 +88,8 @@ impl State {
             models_listed: false,
             chosen: None,
             stage: Stage::default(),
+            size: Size::default(),
+            strength: 100,
             job: None,
             request: None,
             queue: VecDeque::new(),
@@ -185,7 +191,7 @@ impl State {
             Message::SaveAll => self.save_all(&mut effects),
             Message::Retry => {
                 if let Some(request) = self.request.clone() {
-                    self.start(request, &mut effects);
+                    self.start(Request { size: self.size, ..request }, &mut effects);
                 }
             }
             Message::TranslateSmaller => {
@@ -194,6 +200,8 @@ impl State {
                     self.start(Request { max_side, ..request }, &mut effects);
                 }
             }
+            Message::SetSize(size) => self.set_size(size, &mut effects),
+            Message::Strength(percent) => self.strength = percent.min(100),
             Message::BackAgain => self.back_again(&mut effects),
             Message::ShowDone(number) => {
                 if self.job.is_none() && self.reading.is_none() && self.done(number).is_some() {
@@ -291,6 +299,11 @@ impl State {
                     effects.push(Effect::Send(Command::Stop.into()));
                 }
             }
+            Train::Extend(more) => {
+                if let Some(steps) = self.training.extend(more) {
+                    effects.push(Effect::Send(Command::Extend { steps }.into()));
+                }
+            }
             Train::GoOn => {
                 if !self.training.phase.is_active() && self.training.go_on() {
                     self.resume_kept(None, effects);
@@ -348,7 +361,10 @@ impl State {
     fn resume_kept(&mut self, learning_rate: Option<f64>, effects: &mut Vec<Effect>) {
         self.wake_worker(effects);
         self.forget_trained();
-        effects.push(Effect::Send(Command::ResumeKept { learning_rate }.into()));
+        // One that has come to its end goes on for as many steps again.
+        let kept = self.training.kept.as_ref();
+        let steps = kept.filter(|kept| kept.is_complete()).map(|kept| kept.step + kept.config.steps);
+        effects.push(Effect::Send(Command::ResumeKept { learning_rate, steps }.into()));
     }
 
     pub(super) fn send_previews(&self, effects: &mut Vec<Effect>) {

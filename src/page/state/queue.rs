@@ -46,7 +46,10 @@ impl State {
         };
         match self.queue.pop_front() {
             Some(Waiting::Here(picture)) => {
-                self.start(Request { picture, model, purpose: Purpose::There, max_side: None }, effects);
+                self.start(
+                    Request { picture, model, purpose: Purpose::There, max_side: None, size: self.size },
+                    effects,
+                );
             }
             Some(Waiting::File { key, name }) => {
                 self.stage = Stage::Busy;
@@ -63,7 +66,10 @@ impl State {
         match (result, self.chosen.clone()) {
             (Ok(picture), Some(model)) => {
                 let picture = Rc::new(picture);
-                self.start(Request { picture, model, purpose: Purpose::There, max_side: None }, effects);
+                self.start(
+                    Request { picture, model, purpose: Purpose::There, max_side: None, size: self.size },
+                    effects,
+                );
             }
             (Ok(picture), None) => self.queue.push_front(Waiting::Here(Rc::new(picture))),
             (Err(problem), _) => {

@@ -26,6 +26,7 @@ impl State {
         &mut self,
         job: Job,
         size: (u32, u32),
+        computed: [u32; 2],
         buffers: Vec<Vec<u8>>,
         milliseconds: f64,
         (device, notes): (String, Vec<String>),
@@ -50,7 +51,9 @@ impl State {
         self.stage = Stage::Done { number, back: false };
         self.picture_done();
         let back = None;
-        self.keep(Done { number, request, title, width, height, before, after, milliseconds, device, notes, back });
+        let done =
+            Done { number, request, title, width, height, computed, before, after, milliseconds, device, notes, back };
+        self.keep(done);
     }
 
     /// Keeps a result. Old ones make room, but never those of the batch at work: it stops, and says so.
@@ -77,7 +80,7 @@ impl State {
         self.wake_worker(effects);
         let names = zip_names(self.results.iter().map(|done| done.request.picture.name.as_str()));
         let entries = self.results.iter().map(|done| done.number).zip(names).collect();
-        self.packing = Some(Packing { entries, packed: 0 });
+        self.packing = Some(Packing { entries, packed: 0, strength: self.strength });
         self.pack_next(effects);
     }
 
@@ -100,7 +103,7 @@ impl State {
             index: packing.packed as u32,
             count: packing.entries.len() as u32,
         };
-        effects.push(Effect::Send(Envelope::with(command, vec![done.after.clone()])));
+        effects.push(Effect::Send(Envelope::with(command, vec![done.shown(packing.strength)])));
     }
 
     /// The zip is here.

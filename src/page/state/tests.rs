@@ -10,6 +10,7 @@ use crate::{
 mod kept;
 mod live;
 mod queue;
+mod tuning;
 mod watch;
 
 fn listed(id: &str, reverse: &str, samples: &[&str]) -> Listed {
@@ -66,6 +67,7 @@ fn translated(job: u32, before: u8, after: u8) -> Message {
         job,
         width: 2,
         height: 1,
+        computed: [2, 1],
         milliseconds: 5.0,
         device: "CPU".into(),
         mean_absolute_error: 0.0,
@@ -404,7 +406,7 @@ fn a_model_is_fine_tuned_with_the_one_that_goes_back() {
 #[test]
 fn a_weight_file_of_the_visitors_is_fine_tuned_both_ways_and_not_any_more() {
     let mut state = opened();
-    state.update(Message::WeightFile { file: "mine.pth".into(), bytes: vec![5] });
+    state.update(Message::WeightFile { file: "mine.pth".into(), bytes: vec![5], data: Vec::new() });
     let id = state.chosen.clone().expect("it is chosen at once");
     state.update(event(Event::ModelLoaded { model: id.clone(), info: ModelInfo::default() }));
     state.update(Message::FineTune(id.clone()));

@@ -5,7 +5,7 @@ use std::rc::Rc;
 use super::{Effect, Job, Picture, Purpose, Request, Stage, State};
 use crate::{
     page::models::Status,
-    protocol::{Command, Envelope, Input},
+    protocol::{Command, Envelope, Input, Size},
 };
 
 impl State {
@@ -22,6 +22,18 @@ impl State {
         self.job = Some(Job { number: self.last_number, request, sent: false, retried: false, progress: None });
     }
 
+    /// Networks compute at another size from now on: the picture on the stage, too.
+    pub(super) fn set_size(&mut self, size: Size, effects: &mut Vec<Effect>) {
+        if std::mem::replace(&mut self.size, size) == size || self.live.is_some() {
+            return;
+        }
+        let is_shown = matches!(self.stage, Stage::Busy | Stage::Done { .. } | Stage::TooLarge { .. });
+        let again = self.request.clone().filter(|request| request.purpose == Purpose::There && is_shown);
+        if let Some(request) = again.filter(|_| self.reading.is_none()) {
+            self.start(Request { max_side: None, size, ..request }, effects);
+        }
+    }
+
     /// Does the next thing that can be done for the job, or takes the next picture of the queue.
     pub(super) fn advance(&mut self, effects: &mut Vec<Effect>) {
         if self.job.is_none() && self.reading.is_none() {
@@ -32,12 +44,13 @@ impl State {
         match self.models.iter().find(|model| model.id() == id).map(|model| &model.status) {
             Some(Status::Loaded) => {
                 job.sent = true;
-                let Request { picture, model, max_side, .. } = &job.request;
+                let Request { picture, model, max_side, size, .. } = &job.request;
                 let command = Command::Translate {
                     job: job.number,
                     model: model.clone(),
                     input: picture.input.clone(),
                     max_side: *max_side,
+                    size: *size,
                 };
                 effects.push(Effect::Send(Envelope::with(command, vec![picture.bytes.clone()])));
             }
@@ -78,7 +91,8 @@ impl State {
             bytes: done.after.clone(),
             sample: None,
         });
-        self.start(Request { picture, model, purpose: Purpose::Back(number), max_side: None }, effects);
+        let size = done.request.size;
+        self.start(Request { picture, model, purpose: Purpose::Back(number), max_side: None, size }, effects);
     }
 }
 

@@ -2,7 +2,10 @@
 
 use std::rc::Rc;
 
-use crate::protocol::{BackendName, Input, Stage as Part};
+use crate::{
+    platform::blend,
+    protocol::{BackendName, Input, Size, Stage as Part},
+};
 
 /// The two places of the page.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -47,6 +50,8 @@ pub struct Request {
     pub purpose: Purpose,
     /// Shrink to this longer side first.
     pub max_side: Option<u32>,
+    /// At which size to compute.
+    pub size: Size,
 }
 
 /// A translation under way.
@@ -62,6 +67,15 @@ pub struct Job {
     pub retried: bool,
     /// What the worker is doing, and how far it is (0 to 1).
     pub progress: Option<(Part, f32)>,
+}
+
+/// A translation at so many percent, the rest original.
+pub fn mixed(before: &[u8], after: &[u8], strength: u32) -> Vec<u8> {
+    let mut pixels = after.to_vec();
+    if strength < 100 {
+        blend(before, &mut pixels, strength as f32 / 100.0);
+    }
+    pixels
 }
 
 /// A result brought back by the other generator.
@@ -88,6 +102,8 @@ pub struct Done {
     pub width: u32,
     /// Height of all its pictures.
     pub height: u32,
+    /// Width and height at which the generator computed.
+    pub computed: [u32; 2],
     /// The original as decoded, RGBA8.
     pub before: Vec<u8>,
     /// The translation, RGBA8.
@@ -103,6 +119,11 @@ pub struct Done {
 }
 
 impl Done {
+    /// The translation at so many percent, the rest original.
+    pub fn shown(&self, strength: u32) -> Vec<u8> {
+        mixed(&self.before, &self.after, strength)
+    }
+
     /// Bytes that it keeps in memory.
     pub fn bytes(&self) -> u64 {
         let back = self.back.as_ref().map_or(0, |back| back.pixels.len());
@@ -257,6 +278,8 @@ pub struct Packing {
     pub(super) entries: Vec<(u32, String)>,
     /// How many are packed.
     pub packed: usize,
+    /// How much of the translations they show, in percent.
+    pub(super) strength: u32,
 }
 
 impl Packing {

@@ -31,7 +31,7 @@ impl State {
                 && request.picture.sample.as_deref().is_none_or(|sample| model.suits(sample))
         });
         self.chosen = Some(id.clone());
-        match again.map(|request| Request { model: id, max_side: None, ..request }) {
+        match again.map(|request| Request { model: id, max_side: None, size: self.size, ..request }) {
             // Whoever cancelled will say when to go on.
             Some(request) if self.stage == Stage::Cancelled => self.request = Some(request),
             Some(request) => self.start(request, effects),

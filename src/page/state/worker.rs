@@ -24,14 +24,14 @@ impl State {
                     job.progress = Some((stage, fraction));
                 }
             }
-            Event::Translated { job, width, height, milliseconds, device, notes, .. } => {
+            Event::Translated { job, width, height, computed, milliseconds, device, notes, .. } => {
                 self.ended(job);
                 if let Some(model) = self.take_live_job(job) {
                     if let Ok([before, after]) = <[Vec<u8>; 2]>::try_from(buffers) {
                         self.live_translated(Frame { model, width, height, before, after, milliseconds, device });
                     }
                 } else if let Some(job) = self.job.take_if(|running| running.number == job) {
-                    self.translated(job, (width, height), buffers, milliseconds, (device, notes));
+                    self.translated(job, (width, height), computed, buffers, milliseconds, (device, notes));
                 }
             }
             Event::TooLarge { job, width, height, needed, limit, largest_side } => {

@@ -66,6 +66,8 @@ pub enum Message {
     Look(usize),
     /// End.
     Stop,
+    /// Go on with the training that has ended, for so many more steps.
+    Extend(u64),
     /// Go on with the training that is kept on this machine.
     GoOn,
     /// The same at half the learning rate.

@@ -83,6 +83,8 @@ pub struct Begun {
     pub images_b: u32,
     /// Parameters of one generator.
     pub parameters: u64,
+    /// Steps that it will take in all.
+    pub steps: u64,
 }
 
 /// The Train place.
@@ -298,6 +300,20 @@ impl Training {
         }
     }
 
+    /// How many more steps to offer for a training that ended well: those that are left, or all of them again.
+    pub fn more_steps(&self) -> Option<u64> {
+        let ended = self.phase == Phase::Ended { trouble: None } && self.imported.is_none();
+        let Begun { steps, .. } = self.begun;
+        (ended && self.has_generators() && steps > 0).then(|| if self.step < steps { steps - self.step } else { steps })
+    }
+
+    /// Goes on for so many more steps; the steps in all, if it can.
+    pub fn extend(&mut self, more: u64) -> Option<u64> {
+        self.more_steps()?;
+        self.phase = Phase::Starting;
+        Some(self.step + more.max(1))
+    }
+
     /// Goes on with what is kept; whether there is anything.
     pub fn go_on(&mut self) -> bool {
         let Some(kept) = &self.kept else { return false };
@@ -414,6 +430,7 @@ impl Training {
             | Message::Resume
             | Message::StepOnce
             | Message::Stop
+            | Message::Extend(_)
             | Message::GoOn
             | Message::GoOnSlower
             | Message::LoadSettings { .. }
@@ -433,7 +450,7 @@ impl Training {
             Event::TrainingStarted { step, steps, images_a, images_b, parameters, .. } => {
                 self.step = step;
                 self.config.steps = steps;
-                self.begun = Begun { images_a, images_b, parameters };
+                self.begun = Begun { images_a, images_b, parameters, steps };
                 if self.phase == Phase::Starting {
                     self.phase = Phase::Running;
                 }

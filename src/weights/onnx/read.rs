@@ -5,7 +5,7 @@ use super::steps::{Conv, Kind, Op, Step, misfit, steps};
 use super::tensor::{Store, Tensor};
 use crate::config::Norm;
 use crate::model::Architecture;
-use crate::model::architecture::ResnetStyle;
+use crate::model::architecture::{Doubling, ResnetStyle};
 use crate::weights::error::printable;
 use crate::weights::{NamedTensor, WeightError, WeightFile, metadata};
 
@@ -24,7 +24,7 @@ pub fn read(bytes: &[u8], data: &[(String, Vec<u8>)]) -> Result<WeightFile, Weig
     let mut metadata = graph.metadata;
     // A network without norms is told from one without biases by this alone.
     metadata.insert(metadata::ARCHITECTURE.to_owned(), tensors.0.name());
-    Ok(WeightFile { metadata, tensors: tensors.1, notes: Vec::new() })
+    Ok(WeightFile { metadata, tensors: tensors.1, ..WeightFile::default() })
 }
 
 /// A convolution and what belongs to it.

@@ -29,8 +29,8 @@ export function resnetShapes(ngf, blocks) {
   return shapes;
 }
 
-/** A whole .safetensors file. */
-export function tinyGenerator({ ngf = 4, blocks = 1, seed = 1, from = "left", to = "right" } = {}) {
+/** A whole .safetensors file, "trained" at `size`: large enough for all test pictures to be computed as they are. */
+export function tinyGenerator({ ngf = 4, blocks = 1, seed = 1, size = 1024, from = "left", to = "right" } = {}) {
   const next = numbers(seed);
   const header = {
     __metadata__: {
@@ -39,7 +39,7 @@ export function tinyGenerator({ ngf = 4, blocks = 1, seed = 1, from = "left", to
       domain_from: from,
       domain_to: to,
       direction: "AtoB",
-      size: "64",
+      size: String(size),
     },
   };
   const parts = [];

@@ -27,7 +27,7 @@ fn what_an_earlier_visit_left_is_gone_on_with_or_deleted() {
     assert!(state.update(kept(340)).is_empty());
     assert_eq!(state.training.phase, Phase::Idle);
     let effects = state.update(Message::Train(Train::GoOn));
-    assert_eq!(commands(&effects), [&Command::ResumeKept { learning_rate: None }]);
+    assert_eq!(commands(&effects), [&Command::ResumeKept { learning_rate: None, steps: None }]);
     assert_eq!((&state.training.phase, state.training.domains()[0]), (&Phase::Starting, "cat"));
     assert!(state.update(Message::Train(Train::GoOn)).is_empty(), "once is enough");
     state.update(started(340));
@@ -46,7 +46,7 @@ fn a_training_whose_device_is_lost_goes_on_from_what_is_kept_but_not_twice_from_
     let lost = || event(Event::DeviceLost { reason: String::new() });
     state.update(lost());
     assert!(matches!(state.training.phase, Phase::Ended { .. }));
-    assert_eq!(commands(&state.update(kept(20))), [&Command::ResumeKept { learning_rate: None }]);
+    assert_eq!(commands(&state.update(kept(20))), [&Command::ResumeKept { learning_rate: None, steps: None }]);
     state.update(ready());
     state.update(started(20));
     state.update(lost());
@@ -56,7 +56,7 @@ fn a_training_whose_device_is_lost_goes_on_from_what_is_kept_but_not_twice_from_
     state.update(started(20));
     state.update(kept(40));
     state.update(lost());
-    assert_eq!(commands(&state.update(kept(40))), [&Command::ResumeKept { learning_rate: None }]);
+    assert_eq!(commands(&state.update(kept(40))), [&Command::ResumeKept { learning_rate: None, steps: None }]);
 }
 
 #[test]
@@ -100,4 +100,37 @@ fn what_cannot_be_kept_is_told_and_a_checkpoint_is_handed_out() {
     let file = Event::CheckpointFile { file: "cat.safetensors".into() };
     let effects = state.update(Message::Worker(Envelope::with(file, vec![vec![5]])));
     assert_eq!(effects, [Effect::SaveFile { name: "cat.safetensors".into(), bytes: vec![5] }]);
+}
+
+#[test]
+fn a_training_that_is_done_goes_on_for_more_steps() {
+    let mut state = opened();
+    state.update(Message::Train(Train::Start));
+    let data = TrainData::Zip { name: "emoji.zip".into() };
+    state.update(Message::Train(Train::Gathered(Ok((data, vec![vec![1]])))));
+    state.update(started(0));
+    assert_eq!(state.training.more_steps(), None, "not while it runs");
+    assert_eq!(state.update(Message::Train(Train::Extend(50))), []);
+    let stopped = |step, trouble: Option<&str>| event(Event::Stopped { step, trouble: trouble.map(String::from) });
+    state.update(stopped(600, None));
+    assert_eq!(state.training.more_steps(), Some(600), "as many again");
+    let effects = state.update(Message::Train(Train::Extend(50)));
+    assert_eq!(commands(&effects), [&Command::Extend { steps: 650 }]);
+    assert_eq!(state.update(Message::Train(Train::Extend(50))), [], "once is enough");
+    let event_started =
+        Event::TrainingStarted { step: 600, steps: 650, images_a: 1, images_b: 1, parameters: 1, memory_bytes: 1 };
+    state.update(event(event_started));
+    assert_eq!((&state.training.phase, state.training.config.steps), (&Phase::Running, 650));
+    state.update(stopped(620, None));
+    assert_eq!(state.training.more_steps(), Some(30), "what was left of a stopped one");
+    state.update(stopped(620, Some("The device was lost.")));
+    assert_eq!(state.training.more_steps(), None);
+}
+
+#[test]
+fn a_kept_training_that_is_done_goes_on_for_as_many_steps_again() {
+    let mut state = opened();
+    state.update(kept(600));
+    let effects = state.update(Message::Train(Train::GoOn));
+    assert_eq!(commands(&effects), [&Command::ResumeKept { learning_rate: None, steps: Some(1200) }]);
 }

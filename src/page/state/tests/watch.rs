@@ -79,6 +79,6 @@ fn a_training_that_diverged_goes_on_from_its_last_good_state_at_half_the_rate() 
     state.update(event(Event::Stopped { step: 30, trouble: Some("Diverged.".into()) }));
     assert!(state.training.has_diverged && state.training.has_generators());
     let effects = state.update(Message::Train(Train::GoOnSlower));
-    assert_eq!(commands(&effects), [&Command::ResumeKept { learning_rate: Some(2e-4) }]);
+    assert_eq!(commands(&effects), [&Command::ResumeKept { learning_rate: Some(2e-4), steps: None }]);
     assert_eq!((state.training.has_diverged, state.training.config.learning_rate), (false, 2e-4));
 }
