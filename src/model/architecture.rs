@@ -84,6 +84,7 @@ pub struct ResnetStyle {
     /// Whether its blocks are depthwise separable (`mobile-resnet`).
     pub separable: bool,
     /// How the size is halved.
+    #[serde(default)]
     pub downsample: Downsample,
     /// How the size is doubled.
     pub upsample: Doubling,
@@ -97,6 +98,7 @@ pub struct ResnetStyle {
 
 /// How a residual generator halves the size.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Downsample {
     /// A convolution of stride 2 with zeroes around the map: the paper's.
     #[default]
@@ -110,6 +112,7 @@ pub enum Downsample {
 
 /// How a residual generator doubles the size.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Doubling {
     /// A transposed convolution: the paper's.
     #[default]
@@ -423,6 +426,7 @@ impl Architecture {
 #[derive(Clone, Copy, Debug)]
 pub struct ResnetNames {
     /// How the size is halved.
+    #[serde(default)]
     pub downsample: Downsample,
     /// How it is doubled.
     pub upsample: Doubling,

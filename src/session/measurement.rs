@@ -84,15 +84,32 @@ impl HeldOut {
     fn of(dataset: &UnpairedDataset, recipe: Recipe) -> Self {
         let read = |source: &Source| Some(recipe.fixed(source.picture().ok()?));
         // Without crops, pictures of one name may still differ in size: then they are not the same thing.
-        let pairs = dataset.test_pairs().into_iter().take(2 * MEASURED);
-        let both = pairs.filter_map(|(a, b)| Some((read(a)?, read(b)?)));
+        let pairs = dataset.test_pairs();
+        let both = evenly(&pairs, MEASURED).filter_map(|(a, b)| Some((read(a)?, read(b)?)));
         let both = both.filter(|(a, b)| (a.width, a.height) == (b.width, b.height));
-        let (a, b): (Vec<Picture>, Vec<Picture>) = both.take(MEASURED).unzip();
+        let (a, b): (Vec<Picture>, Vec<Picture>) = both.unzip();
         let is_paired = a.len() >= 2;
         if is_paired {
             return Self { a, b, is_paired };
         }
-        let some = |pile: &[Source]| pile.iter().filter_map(read).take(MEASURED).collect();
+        let some = |pile: &[Source]| evenly(pile, MEASURED).filter_map(read).collect();
         Self { a: some(&dataset.test_a), b: some(&dataset.test_b), is_paired }
+    }
+}
+
+/// At most `count` of a list, evenly spread: names in order are often one kind of thing after the other.
+fn evenly<T>(all: &[T], count: usize) -> impl Iterator<Item = &T> {
+    let count = count.min(all.len());
+    (0..count).map(move |index| &all[index * all.len() / count])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_measured_comes_from_the_whole_list() {
+        let of = |length: usize| evenly(&(0..length).collect::<Vec<_>>(), 4).copied().collect::<Vec<_>>();
+        assert_eq!([of(10), of(4), of(2), of(0)], [vec![0, 2, 5, 7], vec![0, 1, 2, 3], vec![0, 1], vec![]]);
     }
 }

@@ -49,7 +49,8 @@ impl Planes<'_> {
                 let left = margin.clamp(column, end) - column;
                 let right = (margin + width).clamp(column, end) - column;
                 values.write(ends + column.min(2 * margin), &line[..left], 0.0);
-                let to = (plane * height + row) * width + (column + left - margin);
+                // A line that lies in the left margin alone has nothing to write here.
+                let to = (plane * height + row) * width + (column + left).saturating_sub(margin);
                 self.values.write(to, &line[left..right], bias);
                 values.write(ends + (column + right).saturating_sub(width), &line[right..], 0.0);
             }
