@@ -426,7 +426,6 @@ impl Architecture {
 #[derive(Clone, Copy, Debug)]
 pub struct ResnetNames {
     /// How the size is halved.
-    #[serde(default)]
     pub downsample: Downsample,
     /// How it is doubled.
     pub upsample: Doubling,

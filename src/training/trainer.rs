@@ -128,6 +128,9 @@ pub struct Spent {
     pub is_sized: bool,
 }
 
+/// Loss terms and gradients, averaged over all workers.
+type Agreed<B> = (Tensor<B, 1>, Gradients<B>);
+
 /// The generators' total losses since the learning rate was last looked at, added up on the device.
 #[derive(Debug, Clone)]
 pub struct Window<B: Backend> {
@@ -377,10 +380,7 @@ where
     }
 
     /// The means of terms and gradients over the batches of all workers, and the gradients clipped.
-    fn agreed(
-        &self,
-        found: Mean<A::InnerBackend>,
-    ) -> Result<(Tensor<A::InnerBackend, 1>, Gradients<A::InnerBackend>), String> {
+    fn agreed(&self, found: Mean<A::InnerBackend>) -> Result<Agreed<A::InnerBackend>, String> {
         let (mut terms, mut gradients) = found.take();
         if let Some(exchange) = &self.exchange {
             (terms, gradients) = exchange::average(exchange.as_ref(), terms, gradients)?;
