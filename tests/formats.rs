@@ -9,7 +9,7 @@ use std::process::Command;
 use burn::backend::Flex;
 use burn::tensor::{Tensor, TensorData};
 use cyclegan::config::Norm;
-use cyclegan::model::architecture::{Doubling, Downsample, ResnetStyle};
+use cyclegan::model::architecture::{Doubling, ResnetStyle};
 use cyclegan::model::{Architecture, Generator};
 use cyclegan::weights::networks::load_generator;
 use cyclegan::weights::{Format, NamedTensor, Storage, WeightError, WeightFile, metadata};

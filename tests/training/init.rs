@@ -115,8 +115,8 @@ fn a_training_by_the_clock_ends_with_all_its_steps_and_no_learning_rate_left() {
     assert!((2..UNSIZED).contains(&config.steps), "{}", config.steps);
     assert!(config.checkpoint_every <= (config.steps / 5).max(1), "{}", config.checkpoint_every);
     let text = std::fs::read_to_string(path.join("run/metrics.jsonl")).expect("metrics");
-    let lines = text.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).expect("JSON"));
-    let last = lines.filter(|line| line["losses"].is_object()).last().expect("steps");
+    let mut lines = text.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).expect("JSON"));
+    let last = lines.rfind(|line| line["losses"].is_object()).expect("steps");
     assert_eq!(last["step"].as_u64(), Some(config.steps));
     assert!(last["learning_rate"].as_f64().expect("a rate") <= 2e-4 * 2.1 / config.steps as f64, "{last}");
 }
