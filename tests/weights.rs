@@ -317,7 +317,7 @@ fn broken_files_are_named() {
         ("a number for a tensor", crafted(r#"{"w":7}"#, 0), "at `w`"),
         ("no shape", crafted(r#"{"w":{"dtype":"F32","data_offsets":[0,4]}}"#, 4), "missing field `shape`"),
         ("integers", crafted(&one("I32", "[2,2]", "[0,16]"), 16), "tensor `w` holds values of type I32"),
-        ("doubles", crafted(&one("F64", "[2]", "[0,16]"), 16), "tensor `w` holds values of type F64"),
+        ("doubles of a wrong width", crafted(&one("F64", "[2]", "[0,8]"), 8), "cannot lie at bytes"),
         ("an invented type", crafted(&one("F33", "[2]", "[0,16]"), 16), "values of type F33"),
         ("a long name", crafted(&long_name, 1), "nnn…` holds values"),
         ("NaN", nan(f32::NAN), "tensor `w` holds NaN at index 3"),
