@@ -43,6 +43,7 @@ fn commands(effects: &[Effect]) -> Vec<&Command> {
     fn sent(effect: &Effect) -> Option<&Command> {
         match effect {
             Effect::Send(envelope) => Some(&envelope.message),
+            Effect::Translate(command, _) => Some(command),
             _ => None,
         }
     }
@@ -206,8 +207,10 @@ fn back_again_measures_against_the_original() {
     assert!(matches!(&effects[..], [Effect::Download { model, .. }] if model == "ba"));
     state.update(Message::Downloaded { model: "ba".into(), result: Ok(vec![]) });
     let effects = state.update(event(Event::ModelLoaded { model: "ba".into(), info: ModelInfo::default() }));
-    let [Effect::Send(sent)] = &effects[..] else { panic!("one command, not {effects:?}") };
-    assert_eq!(sent.buffers, [vec![200; 8]], "the result is what goes back");
+    let [Effect::Translate(_, sent)] = &effects[..] else { panic!("one command, not {effects:?}") };
+    assert_eq!(sent.bytes, [200; 8], "the result is what goes back");
+    let job = state.job.as_ref().expect("a job runs");
+    assert!(Rc::ptr_eq(sent, &job.request.picture), "its bytes are not copied in the page");
     let back = state.job.as_ref().expect("a job runs").number;
     state.update(translated(back, 200, 16));
     assert_eq!(state.stage, Stage::Done { number: there, back: true });
