@@ -86,6 +86,10 @@ impl Host for Page {
         self.keeper.begins(data, buffers).await;
     }
 
+    async fn settle(&self) {
+        self.keeper.settle().await;
+    }
+
     async fn kept(&self) -> Result<[Vec<u8>; 2], String> {
         self.keeper.kept().await
     }

@@ -93,13 +93,15 @@ fn a_picture_goes_through_download_load_and_translation() {
     let load = Command::LoadModel { model: "ab".into(), file: "ab.safetensors".into(), part: None, data: Vec::new() };
     assert_eq!(effects, [Effect::Send(Envelope::with(load, vec![vec![7]]))]);
 
-    let effects = state.update(event(Event::ModelLoaded { model: "ab".into(), info: ModelInfo::default() }));
+    let info = ModelInfo { notes: vec!["Padding by reflection was assumed.".into()], ..ModelInfo::default() };
+    let effects = state.update(event(Event::ModelLoaded { model: "ab".into(), info }));
     assert!(matches!(commands(&effects)[..], [Command::Translate { model, max_side: None, .. }] if model == "ab"));
     let number = state.job.as_ref().expect("a job runs").number;
     state.update(translated(number, 10, 30));
     assert_eq!(state.stage, Stage::Done { number, back: false });
     assert_eq!(state.results[0].after, [30; 8]);
-    assert_eq!(state.results[0].notes, ["Its colours are converted from Display P3 to sRGB."]);
+    let said = ["Its colours are converted from Display P3 to sRGB.", "Padding by reflection was assumed."];
+    assert_eq!(state.results[0].notes, said, "of the picture and of the network");
     assert_eq!(state.job, None);
 }
 
