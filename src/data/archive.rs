@@ -76,22 +76,20 @@ const LEAST_ENTRY_BYTES: u64 = 46;
 /// Refuses an archive that says it has more entries than are read or than it has room for: the reader would take memory
 /// for them before it looks at the first.
 fn check_claims(bytes: &[u8]) -> Result<(), DataError> {
-    // A record of 22 bytes with a comment of up to 65,535, and before it those of large archives.
-    let tail = &bytes[bytes.len().saturating_sub((1 << 16) + 256)..];
     let number = |record: &[u8], at: usize, width: usize| {
         let field = record.get(at..at + width).unwrap_or_default();
         field.iter().rev().fold(0, |number, byte| number << 8 | u64::from(*byte))
     };
-    for (at, four) in tail.windows(4).enumerate() {
-        let record = &tail[at..];
+    // What closes an archive may be followed by anything, and the reader looks for it everywhere. The record of a large
+    // archive is one if its locator follows.
+    for (at, four) in bytes.windows(4).enumerate().filter(|(_, four)| four.starts_with(b"PK")) {
+        let record = &bytes[at..];
         let claimed = match four {
             b"PK\x05\x06" => number(record, 10, 2).max(number(record, 8, 2)),
-            b"PK\x06\x06" => number(record, 32, 8).max(number(record, 24, 8)),
-            // Where the record of a large archive is said to be, it may be anywhere.
-            b"PK\x06\x07" => {
-                let place = usize::try_from(number(record, 8, 8)).unwrap_or(usize::MAX);
-                let record = bytes.get(place..).unwrap_or_default();
-                if record.starts_with(b"PK\x06\x06") { number(record, 32, 8).max(number(record, 24, 8)) } else { 0 }
+            b"PK\x06\x06" => {
+                let end = usize::try_from(number(record, 4, 8)).unwrap_or(usize::MAX).saturating_add(12);
+                let is_one = record.get(end..).is_some_and(|rest| rest.starts_with(b"PK\x06\x07"));
+                if is_one { number(record, 32, 8).max(number(record, 24, 8)) } else { 0 }
             }
             _ => 0,
         };
@@ -230,8 +228,11 @@ mod tests {
         large.extend(&whole[end..end + 8]);
         large.extend([0xFF; 12]);
         large.extend([0, 0]);
-        let refused = sources(large);
-        assert_eq!(refused.err(), Some(DataError::TooManyEntries { entries: 1 << 40, limit: MAX_ENTRIES }));
+        let refused = Some(DataError::TooManyEntries { entries: 1 << 40, limit: MAX_ENTRIES });
+        assert_eq!(sources(large.clone()).err(), refused);
+        // Somewhere before what the locator says, and with much behind it.
+        let moved = [&vec![7; 3 << 16], &large[..], &vec![8; 3 << 16]].concat();
+        assert_eq!(sources(moved).err(), refused);
     }
 
     #[test]

@@ -126,7 +126,7 @@ impl Animation {
 
     /// Fills in what the header says.
     fn decoder(&mut self) -> Result<Option<Frames>, ImageError> {
-        let mut is_completed = false;
+        let is_completed;
         let (file, (size, plays), conversion) = match self.kind {
             Kind::Gif => {
                 let frames = gif_file::Frames::open(&self.bytes)?;
@@ -136,6 +136,7 @@ impl Animation {
             }
             Kind::WebP => {
                 let Some(frames) = webp::Frames::open(&self.bytes)? else { return Ok(None) };
+                is_completed = frames.is_completed;
                 let (about, conversion) = (frames.about(), frames.conversion());
                 (File::WebP(frames), about, conversion)
             }
@@ -398,6 +399,27 @@ mod tests {
         assert_eq!(animation.best_format(), AnimationFormat::Png);
         let delays: Vec<u32> = animation.frames().expect("opened").flatten().map(|frame| frame.milliseconds).collect();
         assert_eq!(delays, [100; 3]);
+    }
+
+    /// A chunk that browsers do not know stands at the end, and its end is missing; then the last frame's.
+    #[test]
+    fn a_moving_webp_without_its_end_is_shown_where_all_frames_are_there() {
+        let frames = |file: &[u8]| {
+            let animation = Animation::open(file)?.expect("animated");
+            let frames: Result<Vec<Frame>, _> = animation.frames()?.collect();
+            frames.map(|frames| (frames, animation.notes))
+        };
+        let whole = include_bytes!("../../tests/fixtures/images/animated.webp");
+        let mut longer = [&whole[..], b"NONE\x04\0\0\0abcd"].concat();
+        let size = (longer.len() as u32 - 8).to_le_bytes();
+        longer[4..8].copy_from_slice(&size);
+        let (found, notes) = frames(&longer[..longer.len() - 2]).expect("all frames are there");
+        assert_eq!(found, frames(whole).expect("whole").0);
+        assert_eq!(notes, [ALL_THERE]);
+        for lost in [12 + 40, 12 + 80] {
+            let cut = frames(&longer[..longer.len() - lost]).expect_err("a part of the last frame is missing");
+            assert_eq!(cut, ImageError::Truncated { format: "WebP" });
+        }
     }
 
     #[test]
