@@ -1,111 +1,66 @@
 //! Pictures in a zip file, unpacked one at a time.
 
-use std::io::{Cursor, Write};
 use std::sync::Arc;
 
-use zip::write::SimpleFileOptions;
-use zip::{CompressionMethod, ZipArchive, ZipWriter};
-
-use super::source::read_bounded;
+use super::source::MAX_FILE_BYTES;
 use super::{DataError, Source, names};
+use crate::platform::zip::{self, ZipError, ZipWriter};
 
 /// The most entries that are read, folders and all.
-const MAX_ENTRIES: usize = 200_000;
+const MAX_ENTRIES: u64 = 200_000;
 
 /// Images hardly shrink in a zip: an archive that claims to unpack to more than this many times
 /// its size, and to more than a gigabyte, is a bomb.
 const MAX_RATIO: u64 = 100;
 const ALWAYS_ALLOWED: u64 = 1 << 30;
 
-/// The archive's bytes, shared by all of its entries.
-#[derive(Clone, Debug)]
-struct Shared(Arc<Vec<u8>>);
-
-impl AsRef<[u8]> for Shared {
-    fn as_ref(&self) -> &[u8] {
-        &self.0
-    }
-}
-
 /// One entry of an archive; cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Entry {
-    archive: ZipArchive<Cursor<Shared>>,
-    index: usize,
+    archive: Arc<Vec<u8>>,
+    entry: zip::Entry,
 }
 
 impl Entry {
     /// Unpacks it.
     pub fn read(&self) -> Result<Vec<u8>, DataError> {
-        // Reading moves the cursor: a clone shares the bytes and the directory, and moves its own.
-        let mut archive = self.archive.clone();
-        let file = archive.by_index(self.index).map_err(|error| DataError::File { reason: plain(&error) })?;
-        let size = file.size();
-        read_bounded(file, size)
+        let too_large = |bytes| Err(DataError::FileTooLarge { bytes });
+        if self.entry.unpacked > MAX_FILE_BYTES {
+            return too_large(self.entry.unpacked);
+        }
+        let bytes = self.entry.read(&self.archive, MAX_FILE_BYTES);
+        let bytes = bytes.map_err(|error| DataError::File { reason: error.to_string() })?;
+        if bytes.len() as u64 > MAX_FILE_BYTES { too_large(bytes.len() as u64) } else { Ok(bytes) }
     }
 }
 
 /// Every visible file of a zip archive, by its cleaned name; nothing is unpacked yet.
 pub fn sources(bytes: Vec<u8>) -> Result<Vec<Source>, DataError> {
-    let not_a_zip = |error: &zip::result::ZipError| DataError::NotAZip { reason: plain(error) };
-    let packed = bytes.len() as u64;
-    check_claims(&bytes)?;
-    let mut archive = ZipArchive::new(Cursor::new(Shared(Arc::new(bytes)))).map_err(|error| not_a_zip(&error))?;
-    if archive.len() > MAX_ENTRIES {
-        return Err(DataError::TooManyEntries { entries: archive.len(), limit: MAX_ENTRIES });
+    let not_a_zip = |error: ZipError| DataError::NotAZip { reason: error.to_string() };
+    let too_many = |entries| DataError::TooManyEntries { entries, limit: MAX_ENTRIES };
+    let archive = Arc::new(bytes);
+    let entries = match zip::entries(&archive) {
+        Err(ZipError::Claims(entries)) if entries > MAX_ENTRIES => return Err(too_many(entries)),
+        entries => entries.map_err(not_a_zip)?,
+    };
+    if entries.claimed() > MAX_ENTRIES {
+        return Err(too_many(entries.claimed()));
     }
     let mut found = Vec::new();
     let mut unpacked = 0_u64;
-    for index in 0..archive.len() {
-        let file = archive.by_index_raw(index).map_err(|error| not_a_zip(&error))?;
-        unpacked = unpacked.saturating_add(file.size());
-        if file.is_file() && !names::is_hidden(file.name()) {
-            found.push((names::clean(file.name()), index));
+    for entry in entries {
+        let entry = entry.map_err(not_a_zip)?;
+        unpacked = unpacked.saturating_add(entry.unpacked);
+        if !entry.name.ends_with(['/', '\\']) && !names::is_hidden(&entry.name) {
+            let name = names::clean(&entry.name);
+            found.push(Source::from_entry(name, Entry { archive: Arc::clone(&archive), entry }));
         }
     }
+    let packed = archive.len() as u64;
     if unpacked > ALWAYS_ALLOWED.max(packed.saturating_mul(MAX_RATIO)) {
         return Err(DataError::ZipBomb { packed, unpacked });
     }
-    let source = |(name, index)| Source::from_entry(name, Entry { archive: archive.clone(), index });
-    Ok(found.into_iter().map(source).collect())
-}
-
-/// An entry takes at least so many bytes in an archive's directory.
-const LEAST_ENTRY_BYTES: u64 = 46;
-
-/// Refuses an archive that says it has more entries than are read or than it has room for: the reader would take memory
-/// for them before it looks at the first.
-fn check_claims(bytes: &[u8]) -> Result<(), DataError> {
-    let number = |record: &[u8], at: usize, width: usize| {
-        let field = record.get(at..at + width).unwrap_or_default();
-        field.iter().rev().fold(0, |number, byte| number << 8 | u64::from(*byte))
-    };
-    // What closes an archive may be followed by anything, and the reader looks for it everywhere. The record of a large
-    // archive is one if its locator follows.
-    for (at, four) in bytes.windows(4).enumerate().filter(|(_, four)| four.starts_with(b"PK")) {
-        let record = &bytes[at..];
-        let claimed = match four {
-            b"PK\x05\x06" => number(record, 10, 2).max(number(record, 8, 2)),
-            b"PK\x06\x06" => {
-                let end = usize::try_from(number(record, 4, 8)).unwrap_or(usize::MAX).saturating_add(12);
-                let is_one = record.get(end..).is_some_and(|rest| rest.starts_with(b"PK\x06\x07"));
-                if is_one { number(record, 32, 8).max(number(record, 24, 8)) } else { 0 }
-            }
-            _ => 0,
-        };
-        // What stands for "see the large record".
-        let claimed = if claimed == 0xFFFF && four == b"PK\x05\x06" { 0 } else { claimed };
-        if claimed > MAX_ENTRIES as u64 {
-            let entries = usize::try_from(claimed).unwrap_or(usize::MAX);
-            return Err(DataError::TooManyEntries { entries, limit: MAX_ENTRIES });
-        }
-        if claimed.saturating_mul(LEAST_ENTRY_BYTES) > bytes.len() as u64 {
-            return Err(DataError::NotAZip {
-                reason: format!("it says it has {claimed} entries, more than fit into it"),
-            });
-        }
-    }
-    Ok(())
+    Ok(found)
 }
 
 /// A zip of two piles of files. Read again it gives the same piles in the same order, whatever the files' names.
@@ -113,10 +68,8 @@ fn check_claims(bytes: &[u8]) -> Result<(), DataError> {
 /// # Errors
 /// [`DataError::File`] when it grows too large for a zip.
 pub fn pack(a: &[String], b: &[String], files: &[Vec<u8>]) -> Result<Vec<u8>, DataError> {
-    let failed = |error: zip::result::ZipError| DataError::File { reason: plain(&error) };
-    // Pictures are compressed already.
-    let options = SimpleFileOptions::default().compression_method(CompressionMethod::Stored);
-    let mut writer = ZipWriter::new(Cursor::new(Vec::new()));
+    let failed = |error: ZipError| DataError::File { reason: error.to_string() };
+    let mut writer = ZipWriter::default();
     let numbered = |(pile, names): (&'static str, &[String])| -> Vec<String> {
         let name = |(number, name): (usize, &String)| {
             // The folders in it would say in which pile it lies.
@@ -130,19 +83,19 @@ pub fn pack(a: &[String], b: &[String], files: &[Vec<u8>]) -> Result<Vec<u8>, Da
     };
     let names = [("trainA", a), ("trainB", b)].into_iter().flat_map(numbered);
     for (name, file) in names.zip(files) {
-        writer.start_file(name, options).map_err(failed)?;
-        writer.write_all(file).map_err(|error| failed(error.into()))?;
+        writer.put(&name, file, 1).map_err(failed)?;
     }
-    Ok(writer.finish().map_err(failed)?.into_inner())
-}
-
-fn plain(error: &zip::result::ZipError) -> String {
-    error.to_string().trim_end_matches('.').to_owned()
+    writer.finish().map_err(failed)
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use std::io::{Cursor, Write};
+
+    use ::zip::write::SimpleFileOptions;
+    use ::zip::{CompressionMethod, ZipWriter};
+
+    use super::{DataError, MAX_ENTRIES, Source, pack, sources};
     use crate::data::UnpairedDataset;
     use crate::image::Picture;
 
@@ -168,15 +121,6 @@ mod tests {
         let found = sources(bytes).expect("a good archive");
         let names: Vec<_> = found.iter().map(|source| source.name.as_str()).collect();
         assert_eq!(names, ["set/trainA/1.png", "trainB/2.png"]);
-    }
-
-    #[test]
-    fn entries_are_unpacked_stored_or_deflated() {
-        let bytes = zip(&[("a.png", b"aaaaaaaaaaaaaaaaaaaaaaaa"), ("b.png", b"b")]);
-        let archive = ZipArchive::new(Cursor::new(Shared(Arc::new(bytes)))).expect("a good archive");
-        let read = |index| Entry { archive: archive.clone(), index }.read();
-        assert_eq!(read(0).as_deref(), Ok(&b"aaaaaaaaaaaaaaaaaaaaaaaa"[..]));
-        assert_eq!(read(1).as_deref(), Ok(&b"b"[..]));
     }
 
     #[test]
@@ -228,11 +172,8 @@ mod tests {
         large.extend(&whole[end..end + 8]);
         large.extend([0xFF; 12]);
         large.extend([0, 0]);
-        let refused = Some(DataError::TooManyEntries { entries: 1 << 40, limit: MAX_ENTRIES });
-        assert_eq!(sources(large.clone()).err(), refused);
-        // Somewhere before what the locator says, and with much behind it.
-        let moved = [&vec![7; 3 << 16], &large[..], &vec![8; 3 << 16]].concat();
-        assert_eq!(sources(moved).err(), refused);
+        let refused = sources(large);
+        assert_eq!(refused.err(), Some(DataError::TooManyEntries { entries: 1 << 40, limit: MAX_ENTRIES }));
     }
 
     #[test]

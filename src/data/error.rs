@@ -24,9 +24,9 @@ pub enum DataError {
     #[error("The zip file has {entries} entries; at most {limit} are read.")]
     TooManyEntries {
         /// Entries it has.
-        entries: usize,
+        entries: u64,
         /// Entries allowed.
-        limit: usize,
+        limit: u64,
     },
     /// None of the four folders.
     #[error(

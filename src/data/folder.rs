@@ -13,9 +13,10 @@ pub fn read(_path: &std::path::Path) -> Result<Vec<u8>, super::DataError> {
 mod native {
     use std::collections::HashSet;
     use std::fs;
+    use std::io::Read;
     use std::path::{Path, PathBuf};
 
-    use crate::data::source::read_bounded;
+    use crate::data::source::MAX_FILE_BYTES;
     use crate::data::{DataError, Source, UnpairedDataset, names};
 
     /// Folders in folders are read to this depth.
@@ -101,10 +102,32 @@ mod native {
         read_bounded(file, size)
     }
 
+    /// All of a reader that says it has `claimed` bytes, within [`MAX_FILE_BYTES`] whatever it says.
+    fn read_bounded(reader: impl Read, claimed: u64) -> Result<Vec<u8>, DataError> {
+        if claimed > MAX_FILE_BYTES {
+            return Err(DataError::FileTooLarge { bytes: claimed });
+        }
+        let mut bytes = Vec::new();
+        let read = reader.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes);
+        read.map_err(|error| DataError::File { reason: error.to_string() })?;
+        if bytes.len() as u64 > MAX_FILE_BYTES {
+            return Err(DataError::FileTooLarge { bytes: bytes.len() as u64 });
+        }
+        Ok(bytes)
+    }
+
     #[cfg(test)]
     mod tests {
         use super::*;
         use crate::image::Picture;
+
+        #[test]
+        fn a_reader_that_lies_about_its_size_is_stopped() {
+            let endless = std::io::repeat(7);
+            assert!(matches!(read_bounded(endless, 10), Err(DataError::FileTooLarge { .. })));
+            assert_eq!(read_bounded(&[1, 2, 3][..], u64::MAX), Err(DataError::FileTooLarge { bytes: u64::MAX }));
+            assert_eq!(read_bounded(&[1, 2, 3][..], 3), Ok(vec![1, 2, 3]));
+        }
 
         #[test]
         fn a_folder_is_read_as_a_zip_of_it_would_be() {

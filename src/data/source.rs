@@ -1,6 +1,5 @@
 //! One picture of a pile, not yet decoded.
 
-use std::io::Read;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -59,31 +58,9 @@ impl Source {
     }
 }
 
-/// All of a reader that says it has `claimed` bytes, within [`MAX_FILE_BYTES`] whatever it says.
-pub(super) fn read_bounded(reader: impl Read, claimed: u64) -> Result<Vec<u8>, DataError> {
-    if claimed > MAX_FILE_BYTES {
-        return Err(DataError::FileTooLarge { bytes: claimed });
-    }
-    let mut bytes = Vec::new();
-    let read = reader.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes);
-    read.map_err(|error| DataError::File { reason: error.to_string() })?;
-    if bytes.len() as u64 > MAX_FILE_BYTES {
-        return Err(DataError::FileTooLarge { bytes: bytes.len() as u64 });
-    }
-    Ok(bytes)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_reader_that_lies_about_its_size_is_stopped() {
-        let endless = std::io::repeat(7);
-        assert!(matches!(read_bounded(endless, 10), Err(DataError::FileTooLarge { .. })));
-        assert_eq!(read_bounded(&[1, 2, 3][..], u64::MAX), Err(DataError::FileTooLarge { bytes: u64::MAX }));
-        assert_eq!(read_bounded(&[1, 2, 3][..], 3), Ok(vec![1, 2, 3]));
-    }
 
     #[test]
     fn the_stem_is_the_file_name_without_its_ending() {

@@ -5,8 +5,9 @@ use std::io::{Cursor, ErrorKind};
 
 use image::error::LimitErrorKind;
 use image::metadata::Orientation;
-use image::{DynamicImage, ImageDecoder, Limits};
+use image::{ColorType, ImageDecoder, Limits, RgbaImage, imageops};
 
+use super::raster::{Raster, Samples};
 use super::sniff::Kind;
 use super::{ImageError, Picture, gif, jpeg, png, sniff, tiff, webp};
 
@@ -36,12 +37,20 @@ impl Decoded {
             return self;
         };
         let Picture { width, height, pixels } = self.picture;
-        let mut image = match image::RgbaImage::from_raw(width, height, pixels) {
-            Some(image) => DynamicImage::ImageRgba8(image),
-            None => DynamicImage::new_rgba8(width, height),
+        let image = RgbaImage::from_raw(width, height, pixels).unwrap_or_default();
+        let turned = match orientation {
+            Orientation::Rotate90 | Orientation::Rotate90FlipH => imageops::rotate90(&image),
+            Orientation::Rotate270 | Orientation::Rotate270FlipH => imageops::rotate270(&image),
+            Orientation::Rotate180 => imageops::rotate180(&image),
+            _ => image,
         };
-        image.apply_orientation(orientation);
-        let image = image.into_rgba8();
+        let image = match orientation {
+            Orientation::FlipHorizontal | Orientation::Rotate90FlipH | Orientation::Rotate270FlipH => {
+                imageops::flip_horizontal(&turned)
+            }
+            Orientation::FlipVertical => imageops::flip_vertical(&turned),
+            _ => turned,
+        };
         let picture = Picture { width: image.width(), height: image.height(), pixels: image.into_raw() };
         Self { picture, notes: self.notes }
     }
@@ -85,8 +94,17 @@ fn bmp(bytes: &[u8]) -> Result<Decoded, ImageError> {
     limits.max_alloc = Some(MAX_DECODER_BYTES);
     limits.reserve(decoder.total_bytes()).map_err(explain)?;
     decoder.set_limits(limits).map_err(explain)?;
-    let rgba = DynamicImage::from_decoder(decoder).map_err(explain)?.into_rgba8();
-    Ok(Decoded { picture: Picture { width, height, pixels: rgba.into_raw() }, notes: Vec::new() })
+    let (colours, has_alpha) = match decoder.color_type() {
+        ColorType::L8 => (1, false),
+        ColorType::Rgba8 => (3, true),
+        _ => (3, false),
+    };
+    let mut samples = vec![0; usize::try_from(decoder.total_bytes()).unwrap_or(usize::MAX)];
+    decoder.read_image(&mut samples).map_err(explain)?;
+    let raster = Raster { width, height, colours, has_alpha, samples: Samples::Bytes(samples) };
+    let mut notes = Vec::new();
+    let picture = raster.into_picture(Ok(None), &mut notes);
+    Ok(Decoded { picture, notes })
 }
 
 /// Checks a header against the limit, before memory is taken.

@@ -16,7 +16,7 @@ mod sniff;
 mod tiff;
 mod webp;
 
-use image::codecs::png::{CompressionType, FilterType, PngEncoder};
+#[cfg(not(target_family = "wasm"))]
 use image::{ExtendedColorType, ImageEncoder};
 
 pub use animation::{Animation, AnimationFormat, AnimationWriter, Frame, Frames, MAX_ANIMATION_PIXELS};
@@ -64,13 +64,18 @@ impl Picture {
             return Err(failed(format!("{} bytes are not {}×{} pixels", self.pixels.len(), self.width, self.height)));
         }
         let mut file = Vec::new();
-        let encoder = PngEncoder::new_with_quality(&mut file, CompressionType::Default, FilterType::Adaptive);
-        let written = if self.is_opaque() {
-            let rgb: Vec<u8> = self.pixels.chunks_exact(4).flat_map(|pixel| [pixel[0], pixel[1], pixel[2]]).collect();
-            encoder.write_image(&rgb, self.width, self.height, ExtendedColorType::Rgb8)
+        let mut encoder = ::png::Encoder::new(&mut file, self.width, self.height);
+        let rgb: Vec<u8>;
+        let (colours, samples) = if self.is_opaque() {
+            rgb = self.pixels.as_chunks().0.iter().flat_map(|[r, g, b, _]| [*r, *g, *b]).collect();
+            (::png::ColorType::Rgb, &rgb)
         } else {
-            encoder.write_image(&self.pixels, self.width, self.height, ExtendedColorType::Rgba8)
+            (::png::ColorType::Rgba, &self.pixels)
         };
+        encoder.set_color(colours);
+        encoder.set_compression(::png::Compression::Balanced);
+        encoder.set_filter(::png::Filter::Adaptive);
+        let written = encoder.write_header().and_then(|mut writer| writer.write_image_data(samples));
         written.map_err(|error| failed(error.to_string()))?;
         Ok(file)
     }

@@ -30,14 +30,14 @@ fn explain(error: DecodingError) -> ImageError {
 }
 
 /// A file, opened and admitted.
-pub struct File<B: AsRef<[u8]>> {
-    reader: Reader<Cursor<B>>,
+pub struct File {
+    reader: Reader<Cursor<Arc<[u8]>>>,
     /// Width and height in pixels.
     pub size: (u32, u32),
 }
 
-impl<B: AsRef<[u8]>> File<B> {
-    fn open(bytes: B, transformations: Transformations) -> Result<Self, ImageError> {
+impl File {
+    fn open(bytes: Arc<[u8]>, transformations: Transformations) -> Result<Self, ImageError> {
         let mut decoder = Decoder::new_with_limits(
             Cursor::new(bytes),
             png::Limits { bytes: usize::try_from(MAX_DECODER_BYTES).unwrap_or(usize::MAX) },
@@ -112,7 +112,7 @@ fn has_end(bytes: &[u8]) -> bool {
 
 /// Reads a PNG file; of a moving one the still picture.
 pub fn read(bytes: &[u8]) -> Result<Decoded, ImageError> {
-    let mut file = File::open(bytes, Transformations::EXPAND)?;
+    let mut file = File::open(bytes.into(), Transformations::EXPAND)?;
     let (width, height) = file.size;
     let conversion = file.conversion();
     let orientation = file.reader.info().exif_metadata.as_deref().and_then(Orientation::from_exif_chunk);
@@ -138,7 +138,7 @@ pub fn read(bytes: &[u8]) -> Result<Decoded, ImageError> {
 
 /// The frames of a moving PNG.
 pub struct Frames {
-    file: File<Arc<[u8]>>,
+    file: File,
     left: u32,
     /// Whether the next picture is the first, which may be no frame.
     is_first: bool,

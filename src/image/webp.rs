@@ -32,7 +32,10 @@ fn explain(error: DecodingError) -> ImageError {
     }
 }
 
-fn open<B: AsRef<[u8]>>(bytes: B) -> Result<WebPDecoder<Cursor<B>>, ImageError> {
+/// One type of bytes for all, so that there is one decoder in the program.
+type Reader = WebPDecoder<Cursor<Arc<[u8]>>>;
+
+fn open(bytes: Arc<[u8]>) -> Result<Reader, ImageError> {
     let mut decoder = WebPDecoder::new(Cursor::new(bytes)).map_err(explain)?;
     let (width, height) = decoder.dimensions();
     admit(width, height, FORMAT)?;
@@ -46,13 +49,13 @@ fn missing(bytes: &[u8]) -> usize {
     (size as usize).saturating_add(8).saturating_sub(bytes.len())
 }
 
-fn samples<B: AsRef<[u8]>>(decoder: &mut WebPDecoder<Cursor<B>>) -> Result<Vec<u8>, ImageError> {
+fn samples(decoder: &mut Reader) -> Result<Vec<u8>, ImageError> {
     let mut samples = vec![0; decoder.output_buffer_size().unwrap_or(0)];
     decoder.read_image(&mut samples).map_err(explain)?;
     Ok(samples)
 }
 
-fn conversion<B: AsRef<[u8]>>(decoder: &mut WebPDecoder<Cursor<B>>) -> Result<Option<Conversion>, String> {
+fn conversion(decoder: &mut Reader) -> Result<Option<Conversion>, String> {
     let profile = decoder.icc_profile().ok().flatten();
     profile.map_or(Ok(None), |profile| colour::from_icc(&profile))
 }
@@ -63,19 +66,19 @@ pub fn read(bytes: &[u8]) -> Result<Decoded, ImageError> {
     let filled = |byte: u8| [bytes, &vec![byte; lost]].concat();
     if lost > 0 {
         // All pixels are there if nothing that could follow makes a difference.
-        let read = |byte: u8| open(filled(byte)).and_then(|mut decoder| samples(&mut decoder)).ok();
+        let read = |byte: u8| open(filled(byte).into()).and_then(|mut decoder| samples(&mut decoder)).ok();
         match (lost <= MOST_MISSING).then(|| read(0)).flatten() {
             Some(one) if Some(&one) == read(255).as_ref() => notes.push(ALL_THERE.into()),
             _ => return Err(ImageError::Truncated { format: FORMAT }),
         }
     }
-    let whole = if lost > 0 { filled(0) } else { bytes.to_vec() };
-    let mut decoder = open(&whole[..])?;
+    let whole: Arc<[u8]> = if lost > 0 { filled(0).into() } else { bytes.into() };
+    let mut decoder = open(Arc::clone(&whole))?;
     let (width, height) = decoder.dimensions();
     let exif = decoder.exif_metadata().ok().flatten();
     let orientation = exif.as_deref().and_then(Orientation::from_exif_chunk);
     let conversion = conversion(&mut decoder);
-    let (has_alpha, samples) = match Frames::open(&whole.as_slice().into())? {
+    let (has_alpha, samples) = match Frames::open(&whole)? {
         Some(mut frames) => {
             let part = frames.next()?.ok_or(ImageError::Truncated { format: FORMAT })?;
             (true, Canvas::new(width, height).lay(&part))
@@ -142,7 +145,7 @@ impl Frames {
 
     /// What is said about its colours.
     pub fn conversion(&self) -> Result<Option<Conversion>, String> {
-        open(&self.bytes[..]).map_or(Ok(None), |mut decoder| conversion(&mut decoder))
+        open(Arc::clone(&self.bytes)).map_or(Ok(None), |mut decoder| conversion(&mut decoder))
     }
 
     /// The next frame.
@@ -188,7 +191,7 @@ fn still(data: &[u8], width: u32, height: u32) -> Result<Vec<u8>, ImageError> {
     let flags = if data.starts_with(b"VP8 ") { 0 } else { 0x10 };
     let extended = [flags, 0, 0, 0, w[0], w[1], w[2], h[0], h[1], h[2]];
     let file = [b"RIFF", &size(22 + data.len())[..], b"WEBPVP8X", &size(10), &extended, data].concat();
-    let mut decoder = open(&file[..])?;
+    let mut decoder = open(file.into())?;
     if decoder.dimensions() != (width, height) {
         return Err(ImageError::Broken { format: FORMAT, reason: "a frame is of another size".into() });
     }

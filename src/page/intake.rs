@@ -36,7 +36,7 @@ pub fn is_unknown(file: &File) -> bool {
 
 /// Whether the file's name ends like that (in lower case, with its dot).
 pub fn has_ending(file: &File, ending: &str) -> bool {
-    file.name().to_lowercase().ends_with(ending)
+    file.name().to_ascii_lowercase().ends_with(ending)
 }
 
 /// The bytes of a file; the error is a sentence.

@@ -5,6 +5,7 @@ use std::rc::Rc;
 
 use serde::Deserialize;
 
+use crate::platform::names::lowercase;
 use crate::protocol::{Direction, ModelInfo, TRAINED_A_TO_B, TRAINED_B_TO_A};
 
 /// One entry of `models.json`. All addresses are relative to the page.
@@ -134,8 +135,8 @@ impl Model {
         let domains = self.info.as_ref().filter(|info| !info.domain_from.is_empty() && !info.domain_to.is_empty());
         let name = domains
             .map_or_else(|| self.listed.title.clone(), |info| [&info.domain_from, "-to-", &info.domain_to].concat());
-        let words = name.split(|c: char| !c.is_alphanumeric() && c != '_').filter(|word| !word.is_empty());
-        words.collect::<Vec<_>>().join("-").to_lowercase()
+        let words = name.split(between_words).filter(|word| !word.is_empty());
+        lowercase(&words.collect::<Vec<_>>().join("-"))
     }
 
     /// The name of its weight file, without an address.
@@ -152,6 +153,16 @@ impl Model {
     pub fn suits(&self, sample: &str) -> bool {
         self.listed.samples.is_empty() && self.origin != Origin::Listed
             || self.listed.samples.iter().any(|own| own == sample)
+    }
+}
+
+/// Whether a character parts the words of a file's name: ASCII that is no letter and no digit, and the symbols of other scripts'
+/// texts (`→`, `–`, `·`). Unicode's own table of letters would be a hundredth of the page.
+fn between_words(letter: char) -> bool {
+    match letter {
+        '_' => false,
+        '\0'..='\x7f' => !letter.is_ascii_alphanumeric(),
+        _ => matches!(letter, '\u{80}'..='\u{bf}' | '\u{2000}'..='\u{2bff}'),
     }
 }
 
@@ -181,6 +192,18 @@ mod tests {
         assert!(parse_list("[{").expect_err("cut").starts_with("The list of models could not be read"));
         assert!(parse_list(r#"[{"title":"X"}]"#).expect_err("no id").contains("“X”"));
         assert_eq!(parse_list("[]"), Ok(Vec::new()));
+    }
+
+    #[test]
+    fn a_model_s_file_is_called_by_its_words() {
+        for (title, name) in [
+            ("Flat → 3D emoji", "flat-3d-emoji"),
+            ("A/B: \"photo\" · Monet_2", "a-b-photo-monet_2"),
+            ("Äpfel – Öl", "äpfel-öl"),
+            ("照片→莫奈", "照片-莫奈"),
+        ] {
+            assert_eq!(Model::listed(Listed { title: title.into(), ..Listed::default() }).plain_name(), name);
+        }
     }
 
     #[test]

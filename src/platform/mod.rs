@@ -17,6 +17,7 @@ pub mod scratch;
 pub mod simd;
 pub mod threads;
 mod yielding;
+pub mod zip;
 
 #[cfg(target_family = "wasm")]
 pub mod shelf;

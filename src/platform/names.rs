@@ -24,6 +24,14 @@ pub fn is_hidden(path: &str) -> bool {
     })
 }
 
+/// Lower case in every script. The page asks the browser, so that the tables need not be downloaded.
+pub fn lowercase(text: &str) -> String {
+    #[cfg(target_family = "wasm")]
+    return js_sys::JsString::from(text).to_lower_case().into();
+    #[cfg(not(target_family = "wasm"))]
+    text.to_lowercase()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

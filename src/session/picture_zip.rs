@@ -1,48 +1,35 @@
 //! Results packed into a zip of PNG files, one picture at a time.
 
-use std::io::{Cursor, Write};
-
-use zip::write::SimpleFileOptions;
-use zip::{CompressionMethod, ZipWriter};
-
 use crate::image::Picture;
+use crate::platform::zip::ZipWriter;
 
 /// The zip under way; only one at a time.
 #[derive(Default)]
-pub struct PictureZip(Option<ZipWriter<Cursor<Vec<u8>>>>);
+pub struct PictureZip(Option<ZipWriter>);
 
 impl PictureZip {
     /// Adds the picture at `index` of `count`; the zip's bytes after the last. Index 0 begins a new zip.
     /// The error is a sentence, and the end of this zip.
     pub fn add(&mut self, name: &str, picture: &Picture, index: u32, count: u32) -> Result<Option<Vec<u8>>, String> {
-        let writer = match self.0.take() {
-            _ if index == 0 => ZipWriter::new(Cursor::new(Vec::new())),
+        let mut writer = match self.0.take() {
+            _ if index == 0 => ZipWriter::default(),
             Some(writer) => writer,
             None => return Err("The zip was not complete. Please save it again.".into()),
         };
         let failed = |reason: String| format!("{name} could not be packed: {}.", reason.trim_end_matches('.'));
         let file = picture.encode_png().map_err(|error| failed(error.to_string()))?;
-        // PNG is compressed already.
-        let options =
-            SimpleFileOptions::default().compression_method(CompressionMethod::Stored).unix_permissions(0o644);
-        let put = |mut writer: ZipWriter<Cursor<Vec<u8>>>| {
-            writer.start_file(name, options)?;
-            writer.write_all(&file)?;
-            Ok(writer)
-        };
-        let writer = put(writer).map_err(|error: zip::result::ZipError| failed(error.to_string()))?;
+        writer.put(name, &file, 1).map_err(|error| failed(error.to_string()))?;
         if index + 1 < count {
             self.0 = Some(writer);
             return Ok(None);
         }
-        let bytes = writer.finish().map_err(|error| failed(error.to_string()))?;
-        Ok(Some(bytes.into_inner()))
+        writer.finish().map(Some).map_err(|error| failed(error.to_string()))
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::io::Read;
+    use std::io::{Cursor, Read};
 
     use super::*;
 
@@ -57,7 +44,7 @@ mod tests {
         assert_eq!(archive.len(), 2);
         for (index, name) in ["zèbre.png", "b.png"].into_iter().enumerate() {
             let mut file = archive.by_index(index).expect("it is there");
-            assert_eq!((file.name(), file.compression()), (name, CompressionMethod::Stored));
+            assert_eq!((file.name(), file.compression()), (name, zip::CompressionMethod::Stored));
             let mut png = Vec::new();
             file.read_to_end(&mut png).expect("it can be read");
             assert_eq!(Picture::decode(&png).expect("a PNG"), pictures[index]);

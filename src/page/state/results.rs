@@ -1,6 +1,7 @@
 //! The results: how many are kept, and how they leave as one zip.
 
 use super::{Done, Effect, Halt, Job, Packing, Purpose, Reconstruction, Stage, State};
+use crate::platform::names::lowercase;
 use crate::protocol::{Command, Envelope};
 
 /// The most results that are kept.
@@ -129,7 +130,7 @@ fn zip_names<'a>(originals: impl Iterator<Item = &'a str>) -> Vec<String> {
                 1 => [stem, ".png"].concat(),
                 _ => [stem, "-", &number.to_string(), ".png"].concat(),
             });
-            numbered.into_iter().find(|name| taken.insert(name.to_lowercase())).unwrap_or_default()
+            numbered.into_iter().find(|name| taken.insert(lowercase(name))).unwrap_or_default()
         })
         .collect()
 }

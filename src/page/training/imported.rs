@@ -43,7 +43,7 @@ impl Imported {
     fn read(bytes: &[u8]) -> Option<(u64, TrainConfig)> {
         let (length, rest) = bytes.split_first_chunk()?;
         let header = rest.get(..usize::try_from(u64::from_le_bytes(*length)).ok()?)?;
-        let Header { metadata } = serde_json::from_slice(header).ok()?;
+        let Header { metadata } = serde_json::from_str(std::str::from_utf8(header).ok()?).ok()?;
         Some((metadata.get("step")?.parse().ok()?, TrainConfig::from_json(metadata.get("config")?).ok()?))
     }
 }

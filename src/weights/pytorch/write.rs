@@ -1,31 +1,20 @@
 //! Writing the zip archive of `torch.save(state_dict)`.
 
-use std::io::{Cursor, Write};
-
-use zip::write::SimpleFileOptions;
-use zip::{CompressionMethod, ZipWriter};
-
 use super::super::{NamedTensor, Storage, WeightError, WeightFile};
 use super::METADATA;
+use crate::platform::zip::{ZipError, ZipWriter};
 
 /// The folder that holds every part.
 const ROOT: &str = "archive";
 /// PyTorch aligns its runs of values, so that they can be mapped into memory.
-const ALIGNMENT: u16 = 64;
+const ALIGNMENT: usize = 64;
 
 /// The bytes of a file that `torch.load(weights_only=True)` reads as an `OrderedDict` of tensors. The
 /// same contents always give the same bytes.
 pub fn write(file: &WeightFile, storage: Storage) -> Result<Vec<u8>, WeightError> {
-    let mut archive = ZipWriter::new(Cursor::new(Vec::new()));
-    let mut part = |name: &str, contents: &[u8]| {
-        let options = SimpleFileOptions::default()
-            .compression_method(CompressionMethod::Stored)
-            .with_alignment(ALIGNMENT)
-            .unix_permissions(0o644);
-        archive.start_file(format!("{ROOT}/{name}"), options)?;
-        Ok(archive.write_all(contents)?)
-    };
-    let failed = |error: zip::result::ZipError| WeightError::Unwritable { reason: error.to_string() };
+    let mut archive = ZipWriter::default();
+    let mut part = |name: &str, contents: &[u8]| archive.put(&format!("{ROOT}/{name}"), contents, ALIGNMENT);
+    let failed = |error: ZipError| WeightError::Unwritable { reason: error.to_string() };
     part("data.pkl", &program(&file.tensors, storage)).map_err(failed)?;
     part("byteorder", b"little").map_err(failed)?;
     for (index, tensor) in file.tensors.iter().enumerate() {
@@ -37,7 +26,7 @@ pub fn write(file: &WeightFile, storage: Storage) -> Result<Vec<u8>, WeightError
         part(METADATA, &metadata).map_err(failed)?;
     }
     part("version", b"3\n").map_err(failed)?;
-    Ok(archive.finish().map_err(failed)?.into_inner())
+    archive.finish().map_err(failed)
 }
 
 /// The pickle of an `OrderedDict` from name to tensor, in version 2 as PyTorch writes it.
