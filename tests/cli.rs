@@ -42,6 +42,10 @@ fn train_resume_translate_evaluate() {
 
     let half = cyclegan(&["convert", model, "half.safetensors", "--f16"], path);
     ends_with(&half, 0);
+    let original = std::fs::read(path.join(model)).expect("there");
+    let onto_itself = ["convert", model, "./run/../run/day-to-night.safetensors", "--f16"];
+    assert!(ends_with(&cyclegan(&onto_itself, path), 2).1.contains("--overwrite"));
+    assert_eq!(std::fs::read(path.join(model)).expect("there"), original);
     let size = |file: &str| std::fs::metadata(path.join(file)).expect("a file").len();
     assert!(size("half.safetensors") * 10 < size(model) * 7);
 
@@ -127,7 +131,7 @@ fn evaluate_a_generator_of_other_channels() {
     let folder = TempDir::new().expect("a folder");
     for index in 0..2 {
         let pixels = |invert: u32| {
-            let level = |value: u32| (value % 256 ^ invert) as u8;
+            let level = |value: u32| ((value % 256) ^ invert) as u8;
             let place = (0..16 * 24_u32).map(|at| (at % 24, at / 24));
             place.flat_map(move |(x, y)| [level(x * 10 + index * 20), level(y * 15), level(x * y), 255]).collect()
         };

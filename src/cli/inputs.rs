@@ -186,6 +186,12 @@ impl Inputs {
     }
 }
 
+/// Whether two names are those of one file.
+pub fn is_same_file(one: &Path, other: &Path) -> bool {
+    let same = || identity(one).is_some_and(|it| identity(other) == Some(it));
+    one.exists() && other.exists() && (real(one) == real(other) || same())
+}
+
 /// What two names of one file have in common.
 #[cfg(unix)]
 fn identity(path: &Path) -> Option<(u64, u64)> {
