@@ -42,6 +42,10 @@ fn train_resume_translate_evaluate() {
 
     let half = cyclegan(&["convert", model, "half.safetensors", "--f16"], path);
     ends_with(&half, 0);
+    let original = std::fs::read(path.join(model)).expect("there");
+    let onto_itself = ["convert", model, "./run/../run/day-to-night.safetensors", "--f16"];
+    assert!(ends_with(&cyclegan(&onto_itself, path), 2).1.contains("--overwrite"));
+    assert_eq!(std::fs::read(path.join(model)).expect("there"), original);
     let size = |file: &str| std::fs::metadata(path.join(file)).expect("a file").len();
     assert!(size("half.safetensors") * 10 < size(model) * 7);
 
@@ -119,6 +123,38 @@ fn evaluate_with_the_features_of_a_network() {
     assert!(told.contains("KID") && told.contains("LPIPS") && told.contains("not comparable"), "{told}");
     let few: serde_json::Value = serde_json::from_str(&evaluated(&["--json", "--limit", "3"])).expect("JSON");
     assert!(few["features"]["kernel_distance"].is_null() && few["features"]["paired_distance"].is_object(), "{few}");
+}
+
+/// A generator of grey pictures. The L1 distance is PyTorch's and NumPy's, of Pillow's mode `L` of these pictures.
+#[test]
+fn evaluate_a_generator_of_other_channels() {
+    let folder = TempDir::new().expect("a folder");
+    for index in 0..2 {
+        let pixels = |invert: u32| {
+            let level = |value: u32| ((value % 256) ^ invert) as u8;
+            let place = (0..16 * 24_u32).map(|at| (at % 24, at / 24));
+            place.flat_map(move |(x, y)| [level(x * 10 + index * 20), level(y * 15), level(x * y), 255]).collect()
+        };
+        for (pile, invert) in [("testA", 0), ("testB", 255)] {
+            let picture = Picture { width: 24, height: 16, pixels: pixels(invert) };
+            std::fs::create_dir_all(folder.path().join(pile)).expect("a folder");
+            let file = folder.path().join(pile).join(format!("{index}.png"));
+            std::fs::write(file, picture.encode_png().expect("a picture")).expect("written");
+        }
+    }
+    let kinds = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/weights/kinds");
+    let model = |name: &str| kinds.join(name).display().to_string();
+    let evaluated = |name: &str, status| {
+        let words = ["evaluate", "--model", &model(name), "--data", ".", "--json"];
+        ends_with(&cyclegan(&words, folder.path()), status)
+    };
+    let scores: serde_json::Value = serde_json::from_str(&evaluated("grey.pth", 0).0).expect("JSON");
+    let l1 = scores.pointer("/paired/translated/l1/mean").and_then(serde_json::Value::as_f64);
+    assert!(l1.is_some_and(|l1| (l1 - 70.7166).abs() < 0.02), "{scores}");
+    for (name, said) in [("six.pth", "reads pictures of 6 channels"), ("alpha.pth", "it is opaque")] {
+        let (_, err) = evaluated(name, 2);
+        assert!(err.contains(said), "{err}");
+    }
 }
 
 #[test]

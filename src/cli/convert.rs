@@ -2,8 +2,9 @@
 
 use std::path::PathBuf;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 
+use super::inputs::is_same_file;
 use super::{ExitStatus, ModelFile};
 use crate::platform::files;
 use crate::weights::{Format, Storage};
@@ -21,6 +22,9 @@ pub struct Arguments {
     /// Store values in 16 bits: half the size, three significant digits.
     #[arg(long)]
     f16: bool,
+    /// Let the output take the place of the input.
+    #[arg(long)]
+    overwrite: bool,
 }
 
 /// # Errors
@@ -29,6 +33,9 @@ pub fn run(arguments: &Arguments) -> Result<ExitStatus> {
     let output = arguments.output.display();
     let format = Format::of(&arguments.output.to_string_lossy())
         .with_context(|| format!("{output} ends with none of .safetensors, .pth, .pt, .onnx"))?;
+    if is_same_file(&arguments.input.path, &arguments.output) && !arguments.overwrite {
+        bail!("{output} is the original: give another name, or replace it with --overwrite");
+    }
     let file = arguments.input.network()?;
     for note in &file.notes {
         eprintln!("{}: {note}", arguments.input);

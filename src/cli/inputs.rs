@@ -160,17 +160,23 @@ impl Inputs {
         self.spared(targets, overwrite)
     }
 
-    /// The same targets, if none is an input.
+    /// The same targets, if none is an input or, in a folder, a file beside its input: that may be another original.
     fn spared(&self, targets: Vec<Target>, overwrite: bool) -> Result<Vec<Target>> {
         let originals: HashSet<PathBuf> = self.files.iter().map(|file| real(&file.path)).collect();
+        let same: HashSet<_> = self.files.iter().filter_map(|file| identity(&file.path)).collect();
+        let folder = |path: &Path| real(path).parent().map(Path::to_owned);
         for (file, target) in self.files.iter().zip(&targets) {
             // A video keeps its ending; what else it becomes, only its contents tell.
             let own = ending(&file.path);
             let endings = if Clip::is_video(&file.path) { vec![own.as_str()] } else { vec!["png", "gif"] };
             for path in endings.into_iter().map(|ending| target.with(ending)).filter(|path| path.exists()) {
-                if originals.contains(&real(&path)) && !overwrite {
+                let is_original =
+                    originals.contains(&real(&path)) || identity(&path).is_some_and(|it| same.contains(&it));
+                let is_beside = matches!(target, Target::Stem(_)) && folder(&path) == folder(&file.path);
+                if (is_original || is_beside) && !overwrite {
+                    let what = if is_original { "is one of" } else { "is there already, beside" };
                     bail!(
-                        "{} is one of the originals: give another place with --out, or replace originals with --overwrite",
+                        "{} {what} the originals: give another place with --out, or replace files with --overwrite",
                         path.display()
                     );
                 }
@@ -178,6 +184,24 @@ impl Inputs {
         }
         Ok(targets)
     }
+}
+
+/// Whether two names are those of one file.
+pub fn is_same_file(one: &Path, other: &Path) -> bool {
+    let same = || identity(one).is_some_and(|it| identity(other) == Some(it));
+    one.exists() && other.exists() && (real(one) == real(other) || same())
+}
+
+/// What two names of one file have in common.
+#[cfg(unix)]
+fn identity(path: &Path) -> Option<(u64, u64)> {
+    use std::os::unix::fs::MetadataExt;
+    std::fs::metadata(path).ok().map(|about| (about.dev(), about.ino()))
+}
+
+#[cfg(not(unix))]
+fn identity(_path: &Path) -> Option<(u64, u64)> {
+    None
 }
 
 /// The path without links, as far as it exists.
@@ -310,6 +334,15 @@ mod tests {
             assert!(refused(arguments, out).is_some_and(|error| error.contains("--overwrite")), "{arguments:?} {out}");
         }
         assert_eq!(refused(&["in/a.jpg"], "in"), None, "in/a.png is free");
+        std::fs::write(at("in/a.png"), b"another picture").expect("a file");
+        assert!(refused(&["in/a.jpg"], "in").is_some_and(|error| error.contains("already, beside")));
+        std::fs::remove_file(at("in/a.png")).expect("a file");
+        std::fs::write(at("y.png"), b"an earlier result").expect("a file");
+        #[cfg(unix)]
+        {
+            std::fs::hard_link(at("x.png"), at("z.png")).expect("a second name");
+            assert!(refused(&["x.png"], "z.png").is_some_and(|error| error.contains("one of the originals")));
+        }
         assert_eq!(refused(&["x.png"], "y.png"), None);
         assert_eq!(refused(&["in"], "new"), None);
     }

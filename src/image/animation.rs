@@ -126,7 +126,7 @@ impl Animation {
 
     /// Fills in what the header says.
     fn decoder(&mut self) -> Result<Option<Frames>, ImageError> {
-        let mut is_completed = false;
+        let is_completed;
         let (file, (size, plays), conversion) = match self.kind {
             Kind::Gif => {
                 let frames = gif_file::Frames::open(&self.bytes)?;
@@ -136,6 +136,7 @@ impl Animation {
             }
             Kind::WebP => {
                 let Some(frames) = webp::Frames::open(&self.bytes)? else { return Ok(None) };
+                is_completed = frames.is_completed;
                 let (about, conversion) = (frames.about(), frames.conversion());
                 (File::WebP(frames), about, conversion)
             }
@@ -200,7 +201,8 @@ pub struct AnimationWriter<W: Write> {
 }
 
 enum Encoder {
-    Gif(gif::Encoder<Fresh>),
+    /// With the last frame, which waits for the next one: what becomes of its place depends on that.
+    Gif(gif::Encoder<Fresh>, Option<Frame>),
     Png(Box<png::Writer<Fresh>>),
 }
 
@@ -241,7 +243,7 @@ impl<W: Write> AnimationWriter<W> {
                     let repeat = if plays == 0 { gif::Repeat::Infinite } else { gif::Repeat::Finite(plays) };
                     encoder.set_repeat(repeat).map_err(failed)?;
                 }
-                Encoder::Gif(encoder)
+                Encoder::Gif(encoder, None)
             }
             AnimationFormat::Png => {
                 let mut encoder = png::Encoder::new(fresh.clone(), width, height);
@@ -265,21 +267,11 @@ impl<W: Write> AnimationWriter<W> {
             return Err(failed(format!("a frame of {width}×{height} pixels among {}×{}", self.width, self.height)));
         }
         match &mut self.encoder {
-            Encoder::Gif(encoder) => {
-                let quantise::Coloured { palette, numbers, transparent } = quantise::coloured(pixels);
-                let mut coloured = gif::Frame {
-                    // Both fit: checked when the encoder was made.
-                    width: self.width as u16,
-                    height: self.height as u16,
-                    palette: Some(palette),
-                    buffer: numbers.into(),
-                    transparent,
-                    ..gif::Frame::default()
-                };
-                coloured.delay = u16::try_from(frame.milliseconds.saturating_add(5) / 10).unwrap_or(u16::MAX);
-                // Otherwise this frame would be seen through the holes of the next one.
-                coloured.dispose = gif::DisposalMethod::Background;
-                encoder.write_frame(&coloured).map_err(failed)?;
+            Encoder::Gif(encoder, waiting) => {
+                let has_hole = pixels.iter().skip(3).step_by(4).any(|alpha| quantise::is_hole(*alpha));
+                if let Some(before) = waiting.replace(frame) {
+                    write_gif(encoder, &before, has_hole)?;
+                }
             }
             Encoder::Png(writer) => {
                 let milliseconds = u16::try_from(frame.milliseconds).unwrap_or(u16::MAX);
@@ -296,7 +288,12 @@ impl<W: Write> AnimationWriter<W> {
     /// [`ImageError::Encoding`] when it cannot be written or frames are missing.
     pub fn finish(mut self) -> Result<W, ImageError> {
         match self.encoder {
-            Encoder::Gif(encoder) => drop(encoder.into_inner().map_err(failed)?),
+            Encoder::Gif(mut encoder, waiting) => {
+                if let Some(last) = waiting {
+                    write_gif(&mut encoder, &last, false)?;
+                }
+                encoder.into_inner().map_err(failed)?;
+            }
             Encoder::Png(writer) => writer.finish().map_err(failed)?,
         }
         self.out.write_all(&self.fresh.0.take()).map_err(failed)?;
@@ -307,6 +304,25 @@ impl<W: Write> AnimationWriter<W> {
         let bytes = self.fresh.0.take();
         self.out.write_all(&bytes).map_err(failed)
     }
+}
+
+/// Writes a frame, which goes before the next one if that has holes: it would be seen through them. Programs that clear
+/// its place to the file's background do not when it has a transparent colour itself.
+fn write_gif(encoder: &mut gif::Encoder<Fresh>, frame: &Frame, goes: bool) -> Result<(), ImageError> {
+    let Frame { picture: Picture { width, height, pixels }, milliseconds } = frame;
+    let quantise::Coloured { palette, numbers, transparent } = quantise::coloured(pixels, goes);
+    let mut coloured = gif::Frame {
+        // Both fit: checked when the encoder was made.
+        width: *width as u16,
+        height: *height as u16,
+        palette: Some(palette),
+        buffer: numbers.into(),
+        transparent,
+        ..gif::Frame::default()
+    };
+    coloured.delay = u16::try_from(milliseconds.saturating_add(5) / 10).unwrap_or(u16::MAX);
+    coloured.dispose = if goes { gif::DisposalMethod::Background } else { gif::DisposalMethod::Keep };
+    encoder.write_frame(&coloured).map_err(failed)
 }
 
 fn area(width: u32, height: u32) -> u64 {
@@ -350,6 +366,31 @@ mod tests {
         }
     }
 
+    /// Some programs, Pillow among them, clear a frame's place to the file's background unless the frame has a transparent
+    /// colour.
+    #[test]
+    fn a_frame_before_holes_goes_and_has_a_transparent_colour() {
+        let mut writer = AnimationWriter::new(Vec::new(), AnimationFormat::Gif, (20, 15), 3, 0).expect("a writer");
+        let many = (0..300_u32).flat_map(|i| [(i * 37) as u8, (i * 59) as u8, (i * 83) as u8, 255]);
+        let full = Picture { width: 20, height: 15, pixels: many.collect() };
+        let mut holes = full.clone();
+        holes.pixels[3] = 0;
+        for picture in [&full, &full, &holes] {
+            writer.write(Frame { picture: picture.clone(), milliseconds: 50 }).expect("written");
+        }
+        let file = writer.finish().expect("finished");
+        let mut decoder = gif::DecodeOptions::new().read_info(&file[..]).expect("a GIF");
+        let mut found = Vec::new();
+        while let Some(frame) = decoder.read_next_frame().expect("whole") {
+            found.push((frame.dispose, frame.transparent.is_some()));
+        }
+        use gif::DisposalMethod::{Background, Keep};
+        assert_eq!(found, [(Keep, false), (Background, true), (Keep, true)]);
+        let frames = Animation::open(&file).expect("whole").expect("animated").frames().expect("opened");
+        let alphas: Vec<u8> = frames.map(|frame| frame.expect("whole").picture.pixels[3]).collect();
+        assert_eq!(alphas, [255, 255, 0]);
+    }
+
     #[test]
     fn animated_webp_is_read() {
         let file = include_bytes!("../../tests/fixtures/images/animated.webp");
@@ -358,6 +399,27 @@ mod tests {
         assert_eq!(animation.best_format(), AnimationFormat::Png);
         let delays: Vec<u32> = animation.frames().expect("opened").flatten().map(|frame| frame.milliseconds).collect();
         assert_eq!(delays, [100; 3]);
+    }
+
+    /// A chunk that browsers do not know stands at the end, and its end is missing; then the last frame's.
+    #[test]
+    fn a_moving_webp_without_its_end_is_shown_where_all_frames_are_there() {
+        let frames = |file: &[u8]| {
+            let animation = Animation::open(file)?.expect("animated");
+            let frames: Result<Vec<Frame>, _> = animation.frames()?.collect();
+            frames.map(|frames| (frames, animation.notes))
+        };
+        let whole = include_bytes!("../../tests/fixtures/images/animated.webp");
+        let mut longer = [&whole[..], b"NONE\x04\0\0\0abcd"].concat();
+        let size = (longer.len() as u32 - 8).to_le_bytes();
+        longer[4..8].copy_from_slice(&size);
+        let (found, notes) = frames(&longer[..longer.len() - 2]).expect("all frames are there");
+        assert_eq!(found, frames(whole).expect("whole").0);
+        assert_eq!(notes, [ALL_THERE]);
+        for lost in [12 + 40, 12 + 80] {
+            let cut = frames(&longer[..longer.len() - lost]).expect_err("a part of the last frame is missing");
+            assert_eq!(cut, ImageError::Truncated { format: "WebP" });
+        }
     }
 
     #[test]

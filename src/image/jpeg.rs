@@ -49,7 +49,7 @@ impl Markers {
                     let length = usize::from(u16::from_be_bytes([*high, *low]));
                     let segment = bytes.get(at + 2..at + length).unwrap_or_default();
                     match marker {
-                        0xC0..=0xCF if !matches!(marker, 0xC4 | 0xC8 | 0xCC) => markers.frame(marker, segment),
+                        0xC0..=0xCF | 0xF7 if !matches!(marker, 0xC4 | 0xC8 | 0xCC) => markers.frame(marker, segment),
                         0xDA => markers.scan(segment),
                         _ => {}
                     }
@@ -91,6 +91,7 @@ impl Markers {
             (0xC3, _) => Some("Lossless JPEG"),
             (0xC5..=0xC7, _) => Some("Hierarchical JPEG"),
             (0xC9..=0xCF, _) => Some("Arithmetic-coded JPEG"),
+            (0xF7, _) => Some("JPEG-LS"),
             (_, 8) => None,
             (_, 12) => Some("12-bit JPEG"),
             _ => Some("JPEG of an unusual depth"),
@@ -202,6 +203,7 @@ mod tests {
         assert!(of(0xC9, 8).starts_with("Arithmetic-coded JPEG images cannot be read"), "{}", of(0xC9, 8));
         assert!(of(0xC1, 12).starts_with("12-bit JPEG"), "{}", of(0xC1, 12));
         assert!(of(0xC3, 8).starts_with("Lossless JPEG"), "{}", of(0xC3, 8));
+        assert!(of(0xF7, 8).starts_with("JPEG-LS"), "{}", of(0xF7, 8));
         assert!(of(0xC0, 8).contains("cut off"), "{}", of(0xC0, 8));
     }
 }

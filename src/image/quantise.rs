@@ -17,8 +17,13 @@ pub struct Coloured {
     pub palette: Vec<u8>,
     /// A colour's number for each pixel.
     pub numbers: Vec<u8>,
-    /// The number that stands for nothing, if there is a transparent pixel.
+    /// The number that stands for nothing, if there is one.
     pub transparent: Option<u8>,
+}
+
+/// Whether so much alpha is none in a GIF.
+pub fn is_hole(alpha: u8) -> bool {
+    alpha < 128
 }
 
 /// A colour, and how many pixels have it.
@@ -27,10 +32,12 @@ type Point = ([f32; 3], f32);
 /// Straight RGBA8 pixels in at most 256 colours, exactly where there are no more; otherwise boxes of colours are cut in
 /// two where it lowers the error most (Wu 1991), and Lloyd's algorithm moves what comes of it. Nothing is dithered: in a
 /// moving picture the dots would swim.
-pub fn coloured(pixels: &[u8]) -> Coloured {
+///
+/// With `with_hole` a number stands for nothing even where no pixel is transparent.
+pub fn coloured(pixels: &[u8], with_hole: bool) -> Coloured {
     let pixels = pixels.as_chunks::<4>().0;
-    let is_seen = |pixel: &&[u8; 4]| pixel[3] >= 128;
-    let has_hole = pixels.iter().any(|pixel| pixel[3] < 128);
+    let is_seen = |pixel: &&[u8; 4]| !is_hole(pixel[3]);
+    let has_hole = with_hole || pixels.iter().any(|pixel| is_hole(pixel[3]));
     let room = MOST - usize::from(has_hole);
     let mut counts: HashMap<[u8; 3], f32> = HashMap::new();
     for [r, g, b, _] in pixels.iter().filter(is_seen) {
@@ -49,7 +56,7 @@ pub fn coloured(pixels: &[u8]) -> Coloured {
     let mut nearest: HashMap<[u8; 3], u8> = HashMap::new();
     let transparent = has_hole.then_some(palette.len() as u8);
     let number = |[r, g, b, alpha]: [u8; 4]| match transparent {
-        Some(hole) if alpha < 128 => hole,
+        Some(hole) if is_hole(alpha) => hole,
         _ => *nearest.entry([r, g, b]).or_insert_with(|| closest(&palette, [r, g, b].map(f32::from)) as u8),
     };
     let numbers = pixels.iter().copied().map(number).collect();
@@ -145,7 +152,7 @@ mod tests {
     #[test]
     fn few_colours_stay_exact_and_holes_stay_holes() {
         let pixels: Vec<u8> = (0..255_u8).flat_map(|i| [i, 255 - i, i / 2, 255]).chain([9, 9, 9, 0]).collect();
-        let coloured = coloured(&pixels);
+        let coloured = coloured(&pixels, false);
         assert_eq!((coloured.palette.len(), coloured.transparent), (3 * 256, Some(255)));
         assert_eq!(coloured.numbers.last(), Some(&255));
         assert_eq!(mean_error(&pixels[..4 * 255], &coloured), 0.0);
@@ -161,7 +168,7 @@ mod tests {
                 smooth((i % side) as f32 * scale, (i / side) as f32 * scale).map(|level| level as u8)
             };
             let pixels: Vec<u8> = (0..side * side).flat_map(of).collect();
-            let coloured = coloured(&pixels);
+            let coloured = coloured(&pixels, false);
             assert!((250..=256).contains(&(coloured.palette.len() / 3)), "{}", coloured.palette.len() / 3);
             assert!(mean_error(&pixels, &coloured) < most, "{}", mean_error(&pixels, &coloured));
         }

@@ -43,7 +43,8 @@ impl Raster {
             }
         };
         let conversion = conversion.filter(|conversion| {
-            let fits = conversion.inputs == colours;
+            // A grey is red, green and blue alike.
+            let fits = conversion.inputs == colours || (conversion.inputs, colours) == (3, 1);
             if fits {
                 notes.push(told(conversion));
             } else {
@@ -92,6 +93,9 @@ fn pixels(
         let mut colour = [0; 4];
         for level in &mut colour[..colours] {
             *level = samples.next().unwrap_or(0);
+        }
+        if colours == 1 {
+            colour = [colour[0]; 4];
         }
         let rgb = match &mut prepared {
             Some(prepared) => prepared.srgb(colour),

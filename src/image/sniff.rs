@@ -3,7 +3,7 @@
 use super::ImageError;
 
 /// First bytes of things that people drop by mistake, and whether each is an image.
-const OTHERS: [(&[u8], bool, &str); 13] = [
+const OTHERS: [(&[u8], bool, &str); 32] = [
     (b"%PDF", false, "a PDF document"),
     (b"PK\x03\x04", false, "a zip archive"),
     (b"\x1F\x8B", false, "a gzip archive"),
@@ -17,6 +17,26 @@ const OTHERS: [(&[u8], bool, &str); 13] = [
     (b"\0\0\0\x0CJXL ", true, "JPEG XL"),
     (b"\0\0\0\x0CjP  ", true, "JPEG 2000"),
     (b"\xFF\x4F\xFF\x51", true, "JPEG 2000"),
+    (b"II\xBC", true, "JPEG XR"),
+    (b"\x76\x2F\x31\x01", true, "OpenEXR"),
+    (b"#?RADIANCE", true, "Radiance HDR"),
+    (b"#?RGBE", true, "Radiance HDR"),
+    (b"\0\0\x01\0", true, "ICO"),
+    (b"icns", true, "ICNS"),
+    (b"qoif", true, "QOI"),
+    (b"FLIF", true, "FLIF"),
+    (b"DDS ", true, "DDS"),
+    (b"P4\n", true, "PBM"),
+    (b"P5\n", true, "PGM"),
+    (b"P6\n", true, "PPM"),
+    (b"%!PS", true, "PostScript"),
+    (b"\xD7\xCD\xC6\x9A", true, "WMF"),
+    (b"\x01\xDA", true, "SGI"),
+    // Of cameras.
+    (b"FUJIFILMCCD-RAW", true, "Raw"),
+    (b"IIU\0", true, "Raw"),
+    (b"IIRO", true, "Raw"),
+    (b"IIRS", true, "Raw"),
 ];
 
 /// A kind of file that can be read.
@@ -59,6 +79,13 @@ fn iso_media(bytes: &[u8]) -> Option<ImageError> {
     let brand = (bytes.get(4..8)? == b"ftyp").then(|| bytes.get(8..12))??;
     Some(match brand {
         b"avif" | b"avis" => ImageError::Unsupported { format: "AVIF" },
+        b"crx " => ImageError::Unsupported { format: "Raw" },
+        // Of any picture: the brands that it goes with tell which.
+        b"mif1" | b"msf1"
+            if bytes.get(16..bytes.len().min(64)).is_some_and(|with| with.as_chunks().0.contains(b"avif")) =>
+        {
+            ImageError::Unsupported { format: "AVIF" }
+        }
         b"heic" | b"heix" | b"heim" | b"heis" | b"hevc" | b"hevx" | b"mif1" | b"msf1" => {
             ImageError::Unsupported { format: "HEIC" }
         }
@@ -104,6 +131,11 @@ mod tests {
             (b"PK\x03\x04rest", "a zip archive"),
             (b"\0\0\0\x18ftypheic\0\0\0\0", "HEIC"),
             (b"\0\0\0\x18ftypavif\0\0\0\0", "AVIF"),
+            (b"\0\0\0\x1Cftypmif1\0\0\0\0mif1avifmiaf", "AVIF"),
+            (b"\0\0\0\x18ftypcrx \0\0\0\x01", "Raw"),
+            (b"\x76\x2F\x31\x01\x02\0\0\0", "OpenEXR"),
+            (b"P6\n2 2\n255\n", "PPM"),
+            (b"\0\0\x01\0\x01\0", "ICO"),
             (b"\0\0\0\x18ftypmp42\0\0\0\0", "a video"),
             (b"<?xml version=\"1.0\"?><svg width=\"1\"/>", "SVG"),
             (b"<!DOCTYPE html><title>404</title>", "a web page"),

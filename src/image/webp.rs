@@ -14,6 +14,9 @@ use super::raster::{Raster, Samples};
 
 const FORMAT: &str = "WebP";
 
+/// Where a file's first chunk is.
+const START: usize = 12;
+
 /// The most bytes at the end of a file whose loss may do no harm.
 const MOST_MISSING: usize = 64;
 
@@ -94,23 +97,45 @@ pub struct Frames {
     at: usize,
     size: (u32, u32),
     plays: u32,
+    /// Whether something was put at its end.
+    pub is_completed: bool,
 }
 
 impl Frames {
     /// `None` for a still picture.
     pub fn open(bytes: &Arc<[u8]>) -> Result<Option<Self>, ImageError> {
+        let lost = missing(bytes);
+        if lost == 0 {
+            return Self::whole(bytes);
+        }
+        let filled = |byte: u8| -> Arc<[u8]> { [bytes, &vec![byte; lost.min(MOST_MISSING)][..]].concat().into() };
+        let (one, other) = (Self::whole(&filled(0))?, Self::whole(&filled(255))?);
+        let (Some(mut one), Some(mut other)) = (one, other) else { return Ok(None) };
+        if lost > MOST_MISSING {
+            return Err(ImageError::Truncated { format: FORMAT });
+        }
+        // All pixels are there if nothing that could follow makes a difference.
+        while let (Ok(a), Ok(b)) = (one.next(), other.next()) {
+            match (a, b) {
+                (Some(a), Some(b)) if a.pixels == b.pixels => {}
+                (None, None) => return Ok(Some(Self { at: START, is_completed: true, ..one })),
+                _ => break,
+            }
+        }
+        Err(ImageError::Truncated { format: FORMAT })
+    }
+
+    fn whole(bytes: &Arc<[u8]>) -> Result<Option<Self>, ImageError> {
         let decoder = open(Arc::clone(bytes))?;
         if !decoder.is_animated() {
             return Ok(None);
-        }
-        if missing(bytes) > 0 {
-            return Err(ImageError::Truncated { format: FORMAT });
         }
         let plays = match decoder.loop_count() {
             LoopCount::Forever => 0,
             LoopCount::Times(times) => u32::from(times.get()),
         };
-        Ok(Some(Self { bytes: Arc::clone(bytes), at: 12, size: decoder.dimensions(), plays }))
+        let (bytes, size) = (Arc::clone(bytes), decoder.dimensions());
+        Ok(Some(Self { bytes, at: START, size, plays, is_completed: false }))
     }
 
     /// Width and height of the animation, and how often it is played.

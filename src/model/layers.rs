@@ -298,6 +298,11 @@ impl<B: Backend> ConvNorm<B> {
         self.blur.is_some()
     }
 
+    /// Whether it convolves at the larger of its two sizes: before a blur that halves it, or after a doubling.
+    pub fn is_wide(&self) -> bool {
+        self.blur.is_some() || matches!(self.conv.kind, Kind::Resized | Kind::Spread)
+    }
+
     /// `slope` is the leaky ReLU's: 0 for ReLU, 1 for none.
     pub fn new(conv: Conv<B>, outputs: usize, style: NormStyle, slope: f32, device: &B::Device) -> Self {
         let affine = (style.affine && style.norm == Norm::Instance).then(|| Affine {

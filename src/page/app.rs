@@ -129,6 +129,9 @@ fn carry_out(effect: Effect) {
         Effect::ReadFile(key) => spawn_local(read_picture(key)),
         Effect::StartWorker => spawn_worker(),
         Effect::Send(command) => with_worker(|worker| worker.send(command)),
+        Effect::Translate(command, picture) => {
+            with_worker(|worker| worker.send_with(&command, &[picture.bytes.as_slice()]));
+        }
         Effect::Download { model, file } => spawn_local(download_model(model, file)),
         Effect::StopDownload(model) => {
             if let Some(controller) = APP.with(|app| app.downloads.borrow_mut().remove(&model)) {

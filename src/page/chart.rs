@@ -2,7 +2,10 @@
 
 use web_sys::Element;
 
-use super::{dom, format, history::ticks};
+use super::{
+    dom, format,
+    history::{decimals, ticks},
+};
 
 /// Room for the numbers on the left and below, in pixels.
 const LEFT: f64 = 34.0;
@@ -32,6 +35,7 @@ pub fn draw(svg: &Element, [width, height]: [f64; 2], curves: &[Vec<(f64, f64)>;
     let top = levels.last().copied().unwrap_or(1.0);
     let bottom = levels.first().copied().unwrap_or(0.0);
     let span = (top - bottom).max(f64::MIN_POSITIVE);
+    let digits = decimals(levels.get(1).map_or(1.0, |second| second - bottom));
     let x = |step: f64| LEFT + (width - LEFT - 2.0) * step / end;
     let y = |value: f64| height - BELOW - (height - BELOW - ABOVE) * (value - bottom) / span;
 
@@ -40,7 +44,8 @@ pub fn draw(svg: &Element, [width, height]: [f64; 2], curves: &[Vec<(f64, f64)>;
         place(&line, &[("x1", LEFT), ("x2", width), ("y1", y(*level)), ("y2", y(*level))]);
         let number = part(svg, "text", &[("text-anchor", "end")]);
         place(&number, &[("x", LEFT - 6.0), ("y", y(*level) + 4.0)]);
-        number.set_text_content(Some(&axis_text(*level, span)));
+        let text = if *level == 0.0 { "0".into() } else { format::decimal(*level, digits) };
+        number.set_text_content(Some(&text));
     }
     for (step, anchor) in [(0.0, "start"), (end, "end")] {
         let number = part(svg, "text", &[("text-anchor", anchor)]);
@@ -82,15 +87,4 @@ fn place(element: &Element, numbers: &[(&str, f64)]) {
 fn tenths(value: f64) -> String {
     let tenths = (value.max(0.0) * 10.0).round() as u64;
     [&(tenths / 10).to_string(), ".", &(tenths % 10).to_string()].concat()
-}
-
-/// A tick's number, with as many decimals as the axis needs.
-fn axis_text(value: f64, span: f64) -> String {
-    let digits = match span {
-        span if span >= 10.0 => 0,
-        span if span >= 2.5 => 1,
-        span if span >= 0.1 => 2,
-        _ => 3,
-    };
-    if value == 0.0 { "0".into() } else { format::decimal(value, digits) }
 }

@@ -108,6 +108,18 @@ pub fn ticks(least: f64, largest: f64) -> Vec<f64> {
     (-count(-least)..=count(largest)).map(|tick| tick as f64 * step).collect()
 }
 
+/// Decimals that tell numbers this far apart exactly.
+pub fn decimals(step: f64) -> u32 {
+    let mut scaled = step.abs();
+    for digits in 0..9 {
+        if (scaled - scaled.round()).abs() <= 1e-6 * scaled {
+            return digits;
+        }
+        scaled *= 10.0;
+    }
+    9
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -176,5 +188,19 @@ mod tests {
             assert!((3..=7).contains(&ticks.len()), "{largest}: {ticks:?}");
             assert!(ticks.last().is_some_and(|last| *last >= largest * 0.999 && *last < largest * 2.0));
         }
+    }
+
+    #[test]
+    fn numbers_beside_an_axis_are_as_far_apart_as_its_lines() {
+        let told = |largest: f64| {
+            let ticks = ticks(0.0, largest);
+            let digits = decimals(ticks[1] - ticks[0]);
+            ticks.iter().map(|tick| crate::page::format::decimal(*tick, digits)).collect::<Vec<_>>()
+        };
+        assert_eq!(told(10.0), ["0.0", "2.5", "5.0", "7.5", "10.0"]);
+        assert_eq!(told(0.9), ["0.00", "0.25", "0.50", "0.75", "1.00"]);
+        assert_eq!(told(0.1), ["0.000", "0.025", "0.050", "0.075", "0.100"]);
+        assert_eq!(told(600.0), ["0", "200", "400", "600"]);
+        assert_eq!(decimals(1e-30), 9);
     }
 }

@@ -103,6 +103,10 @@ impl Shelf {
         let options = FileSystemGetFileOptions::new();
         options.set_create(true);
         let file = JsFuture::from(self.0.get_file_handle_with_options(name, &options)).await?;
+        // Older WebKits write by other means.
+        if !Reflect::has(&file, &"createWritable".into())? {
+            return Err(ShelfError::Other("this browser keeps no files for pages".into()));
+        }
         let stream = JsFuture::from(file.unchecked_into::<FileSystemFileHandle>().create_writable()).await?;
         let stream: FileSystemWritableFileStream = stream.unchecked_into();
         // A copy: the view of this memory would be gone when the memory grows.

@@ -5,7 +5,7 @@ use std::{cell::RefCell, rc::Rc};
 use wasm_bindgen::{JsCast, JsValue, closure::Closure};
 use web_sys::{ErrorEvent, MessageEvent, Worker, WorkerOptions, WorkerType};
 
-use super::wire;
+use super::wire::{self, Packed};
 use crate::protocol::{Command, Envelope, Event};
 
 /// What a worker has to say to the page.
@@ -20,7 +20,7 @@ pub enum FromWorker {
 pub struct WorkerHandle {
     worker: Worker,
     /// Commands given before the worker was there to hear them; `None` once it is.
-    waiting: Rc<RefCell<Option<Vec<Envelope<Command>>>>>,
+    waiting: Rc<RefCell<Option<Vec<Packed>>>>,
     _on_message: Closure<dyn FnMut(MessageEvent)>,
     _on_error: Closure<dyn FnMut(ErrorEvent)>,
 }
@@ -63,19 +63,26 @@ impl WorkerHandle {
         Ok(Self { worker, waiting, _on_message: on_message, _on_error: on_error })
     }
 
-    /// Sends a command; its buffers are transferred.
+    /// Sends a command.
     pub fn send(&self, command: impl Into<Envelope<Command>>) {
-        let command = command.into();
-        match &mut *self.waiting.borrow_mut() {
-            Some(waiting) => waiting.push(command),
-            None => post(&self.worker, &command),
+        let Envelope { message, buffers } = command.into();
+        self.send_with(&message, &buffers.iter().map(Vec::as_slice).collect::<Vec<_>>());
+    }
+
+    /// Sends a command with buffers that somebody keeps.
+    pub fn send_with(&self, command: &Command, buffers: &[&[u8]]) {
+        match wire::pack(command, buffers) {
+            Ok(packed) => match &mut *self.waiting.borrow_mut() {
+                Some(waiting) => waiting.push(packed),
+                None => post(&self.worker, &packed),
+            },
+            Err(error) => web_sys::console::error_1(&error),
         }
     }
 }
 
-fn post(worker: &Worker, command: &Envelope<Command>) {
-    let posted = wire::pack(command).and_then(|(value, transfer)| worker.post_message_with_transfer(&value, &transfer));
-    if let Err(error) = posted {
+fn post(worker: &Worker, (value, transfer): &Packed) {
+    if let Err(error) = worker.post_message_with_transfer(value, transfer) {
         // Only a value that cannot be cloned or transferred fails here: a bug, so it goes to the console.
         web_sys::console::error_1(&error);
     }

@@ -12,10 +12,11 @@ fn scope() -> Option<DedicatedWorkerGlobalScope> {
 
 /// Posts an event to the page and transfers its buffers. Outside a worker nothing happens.
 pub fn post(envelope: impl Into<Envelope<Event>>) {
-    let envelope = envelope.into();
+    let Envelope { message, buffers } = envelope.into();
     let Some(scope) = scope() else { return };
-    let posted =
-        wire::pack(&envelope).and_then(|(value, transfer)| scope.post_message_with_transfer(&value, &transfer));
+    let buffers: Vec<_> = buffers.iter().map(Vec::as_slice).collect();
+    let posted = wire::pack(&message, &buffers)
+        .and_then(|(value, transfer)| scope.post_message_with_transfer(&value, &transfer));
     if let Err(error) = posted {
         // Only a value that cannot be cloned or transferred fails here: a bug, so it goes to the console.
         web_sys::console::error_1(&error);

@@ -1,7 +1,7 @@
 //! What the page and the worker (and the command line and a session) say to each other.
 //!
-//! A message is plain data (JSON on the wire) plus any number of byte buffers. Buffers are
-//! *transferred*, never copied, when a message crosses into or out of a browser worker.
+//! A message is plain data (JSON on the wire) plus any number of byte buffers. When a message crosses into or out of a
+//! browser worker, a buffer is copied out of one WebAssembly memory and into the other; in between it is transferred.
 //! Which buffers a message carries, and in which order, is said on each variant.
 
 mod command;

@@ -71,6 +71,11 @@ pub trait Host {
         async {}
     }
 
+    /// Waits until the checkpoints that were sent out are kept.
+    fn settle(&self) -> impl Future<Output = ()> {
+        async {}
+    }
+
     /// The training that the host keeps: its checkpoint, and a zip of its pictures; or why there is none.
     fn kept(&self) -> impl Future<Output = Result<[Vec<u8>; 2], String>> {
         async { Err("No training is kept here.".into()) }
@@ -304,6 +309,7 @@ where
 
     async fn begin(&mut self, started: Result<TrainingRun<A>, String>) {
         let (workers, peers) = (self.host.workers(), self.host.peers());
+        let started = started.and_then(|run| run.check_largest(self.place.budget.tensor).map(|()| run));
         let started = match started {
             Ok(mut run) if workers > 1 || peers.is_some() => {
                 run.recruit(workers, peers, &self.place.device).await.map(|()| run)

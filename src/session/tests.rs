@@ -35,15 +35,15 @@ impl Host for Recorder {
 }
 
 fn served(commands: Vec<Envelope<Command>>) -> Vec<Envelope<Event>> {
+    served_within(Budget { total: 1 << 30, tensor: 1 << 30, maps: 5.0 }, commands)
+}
+
+fn served_within(budget: Budget, commands: Vec<Envelope<Command>>) -> Vec<Envelope<Event>> {
     let host = Recorder::default();
     for command in commands {
         host.inbox.put(command);
     }
-    let place = Place {
-        device: Default::default(),
-        name: "CPU".into(),
-        budget: Budget { total: 1 << 30, tensor: 1 << 30, maps: 5.0 },
-    };
+    let place = Place { device: Default::default(), name: "CPU".into(), budget };
     assert_eq!(pollster::block_on(Session::<Autodiff<Flex>, _>::new(&host, place).run()), End::Done);
     host.events.into_inner()
 }
@@ -87,6 +87,34 @@ fn steps(events: &[Envelope<Event>]) -> u64 {
         _ => None,
     });
     stopped.expect("the training has ended")
+}
+
+/// A batch of one is 2 × 2 maps of 32×32 values of 4 bytes: 16 KiB.
+#[test]
+fn a_training_whose_largest_tensor_the_device_cannot_hold_is_refused() {
+    let file = || vec![("1.png", include_bytes!("../../tests/fixtures/images/plain.png").to_vec())];
+    let config = TrainConfig { steps: 1, batch_size: 2, ..tiny() };
+    for (tensor, fits) in [(32 << 10, true), ((32 << 10) - 1, false)] {
+        let budget = Budget { total: 1 << 30, tensor, maps: 5.0 };
+        let events = served_within(budget, vec![train(config.clone(), file(), file())]);
+        let refused = events.iter().find_map(|event| match &event.message {
+            Event::Failed { message, .. } => Some(message.as_str()),
+            _ => None,
+        });
+        assert_eq!(refused.is_none(), fits, "{refused:?}");
+        assert!(refused.is_none_or(|message| message.contains("in one piece")), "{refused:?}");
+    }
+}
+
+#[test]
+fn a_pause_is_told_when_the_training_is_written_down() {
+    let file = || vec![("1.png", include_bytes!("../../tests/fixtures/images/plain.png").to_vec())];
+    let config = TrainConfig { steps: 9, checkpoint_every: 9, ..tiny() };
+    let events = served(vec![train(config, file(), file()), Command::Pause.into()]);
+    let place = |wanted: &dyn Fn(&Event) -> bool| events.iter().position(|event| wanted(&event.message));
+    let written = place(&|event| matches!(event, Event::Checkpoint { step: 0, .. }));
+    let told = place(&|event| matches!(event, Event::Paused { step: 0 }));
+    assert!(written.is_some() && written < told, "{written:?} {told:?}");
 }
 
 #[test]

@@ -172,6 +172,20 @@ where
         memory::estimate(&self.trainer.config).saturating_mul(self.on_device)
     }
 
+    /// Why the device cannot hold the training's largest tensor, of which it takes so many bytes.
+    pub fn check_largest(&self, limit: u64) -> Result<(), String> {
+        let needed = memory::largest_tensor(&self.trainer.config);
+        if needed <= limit {
+            return Ok(());
+        }
+        Err(format!(
+            "This training needs {} MB in one piece, and this device takes at most {} MB: choose a smaller size, a narrower \
+             network or a smaller batch_size (with accumulate for the same effect).",
+            needed >> 20,
+            limit >> 20
+        ))
+    }
+
     /// A warning when the training is going to take more than the bytes that there are.
     pub fn advice_on_memory(&self, budget: u64) -> Option<Event> {
         let needed = self.memory();
@@ -206,17 +220,18 @@ where
         self.state == State::Going
     }
 
-    /// Pauses, and writes the training down where checkpoints are wanted: many leave after a pause.
+    /// Pauses, and writes the training down where checkpoints are wanted: many leave as soon as they are told.
     pub async fn pause<H: Host>(&mut self, host: &H) {
         let was_going = self.state == State::Going;
         if was_going {
             self.state = State::Paused;
             self.clock.stop();
         }
-        host.emit(Event::Paused { step: self.trainer.step }.into());
         if was_going && self.is_kept(host) {
             self.checkpoint(host).await;
+            host.settle().await;
         }
+        host.emit(Event::Paused { step: self.trainer.step }.into());
     }
 
     /// Goes on after a pause.
@@ -272,6 +287,7 @@ where
         (self.trainer.exchange, self.good.exchange) = (None, None);
         if trouble.is_none() && self.is_kept(host) {
             self.checkpoint(host).await;
+            host.settle().await;
         }
         host.emit(Event::Stopped { step: self.trainer.step, trouble }.into());
     }

@@ -1,7 +1,7 @@
 //! How much memory a training takes, known before it starts.
 
 use crate::config::TrainConfig;
-use crate::model::architecture::{Architecture, PatchStyle};
+use crate::model::architecture::{Architecture, Doubling, Downsample, PatchStyle, ResnetStyle};
 
 /// Bytes of a value.
 const VALUE: f64 = 4.0;
@@ -31,6 +31,19 @@ pub fn estimate(config: &TrainConfig) -> u64 {
     values += f64::from(config.accumulate) * batch * 4.0 * CHANNELS * pixels;
     values += batch * maps(config, generator, discriminator) * pixels;
     (values * VALUE) as u64
+}
+
+/// Bytes of the largest tensor on a GPU: the first maps of the generators' joined pictures, or the spectra of a 3×3
+/// convolution of twice as many at full size, each four times as large.
+pub fn largest_tensor(config: &TrainConfig) -> u64 {
+    let generator = config.generator_architecture();
+    let is_wide =
+        |style: ResnetStyle| style.downsample == Downsample::Blurred || style.upsample != Doubling::Transposed;
+    let maps = if matches!(generator, Architecture::Resnet { style, .. } if is_wide(style)) { 8 } else { 1 };
+    let ngf = generator.generator_size().map_or(0, |(ngf, _)| ngf as u64);
+    let joined = if config.lambda_identity == 0.0 { 1 } else { 2 };
+    let pixels = u64::from(config.size) * u64::from(config.size);
+    u64::from(config.batch_size) * joined * maps * ngf * pixels * VALUE as u64
 }
 
 /// Values for every pixel of the training images that the generators' pass holds for a batch of one.

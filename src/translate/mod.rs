@@ -147,6 +147,12 @@ impl Budget {
         (pixels * (maps * Self::map(ngf) / 4.0 + 12.0) + 3.0 * self.maps * bands::BAND_BYTES as f64) as u64
     }
 
+    /// The same for a generator whose largest tensor is `maps` full-size feature maps. What one tensor may take is only
+    /// limited where it is less than all.
+    fn of_wide(self, maps: u64) -> Self {
+        if self.tensor < self.total { Self { tensor: self.tensor / maps, ..self } } else { self }
+    }
+
     /// How a picture fits, if it does.
     fn fitting(&self, width: u32, height: u32, ngf: usize) -> Option<Way> {
         let map = (f64::from(width) * f64::from(height) * Self::map(ngf)) as u64;
@@ -154,10 +160,16 @@ impl Budget {
         if self.needed(width, height, ngf) <= self.total && map <= self.tensor {
             Some(Way::Whole)
         } else {
-            let rows = (bands::BAND_BYTES / row / 4).max(4) as usize * 4;
+            let is_limited = self.tensor < self.total;
+            // A GPU's spectra of a residual block are four times its maps.
+            let spectra = if is_limited { 4 } else { 1 };
+            // A band comes with the rows around it that its convolutions look at.
+            let most = if is_limited { (self.tensor / spectra / row).saturating_sub(8) } else { u64::MAX };
+            let rows = (most.min(bands::BAND_BYTES / row) / 4).max(4) * 4;
             let fits = |whole| self.needed_in_bands(width, height, ngf, whole) <= self.total;
-            let whole_blocks = fits(true) && map / 4 <= self.tensor;
-            (whole_blocks || fits(false)).then_some(Way::Bands { rows, whole_blocks })
+            let whole_blocks = fits(true) && map / 4 * spectra <= self.tensor;
+            let way = Way::Bands { rows: rows as usize, whole_blocks };
+            (rows <= most && (whole_blocks || fits(false))).then_some(way)
         }
     }
 
@@ -255,6 +267,9 @@ pub async fn translate<B: Kernels>(
     }
     match generator {
         Generator::Resnet(generator) => {
+            // A GPU's spectra of a 3×3 convolution of 2 ngf channels at full size are four times as large as these.
+            let is_wide = generator.encoder().iter().chain(&generator.decoder()).any(|layer| layer.is_wide());
+            let budget = if is_wide { budget.of_wide(8) } else { budget };
             if let Way::Bands { rows, whole_blocks } = budget.check(width, height, ngf)? {
                 return bands::translate(generator, picture, rows, whole_blocks, device, watcher).await;
             }
@@ -316,6 +331,22 @@ mod tests {
         assert_eq!(padded.len(), 3 * 64);
         assert_eq!(padded[..8], [0., 1., 2., 3., 4., 5., 4., 3.]);
         assert_eq!(padded[5 * 8..6 * 8], padded[3 * 8..4 * 8], "row 5 mirrors row 3 at row 4");
+    }
+
+    /// A phone's WebGPU binds 128 MiB at once; this generator's maps of 1024×1024 are 256 MiB.
+    #[test]
+    fn no_tensor_is_larger_than_a_device_binds() {
+        let phone = Budget { total: 2 << 30, tensor: 128 << 20, maps: 8.0 };
+        assert_eq!(phone.check(512, 512, 64), Ok(Way::Whole));
+        assert_eq!(phone.check(800, 800, 64), Ok(Way::Bands { rows: 120, whole_blocks: false }));
+        assert!(matches!(phone.of_wide(8).check(512, 512, 64), Ok(Way::Bands { rows: 24, whole_blocks: false })));
+        let Err(TranslateError::TooLarge { largest_side, .. }) = phone.check(40_000, 100, 64) else {
+            panic!("16 rows of it are 164 MiB, and their spectra four times as much");
+        };
+        assert!(phone.check(largest_side, largest_side / 400, 64).is_ok());
+        let processor = Budget { total: 1408 << 20, tensor: 1408 << 20, maps: 3.0 };
+        assert_eq!(processor.of_wide(8), processor);
+        assert!(matches!(processor.check(2400, 2400, 64), Ok(Way::Bands { whole_blocks: true, .. })));
     }
 
     #[test]

@@ -56,24 +56,37 @@ pub fn fold(tensors: &mut Vec<NamedTensor>, kept: &HashSet<usize>) -> bool {
 }
 
 /// `W / (uᵀ W v)`, W as a matrix with a row for each output: the first side, or the second of a transposed convolution,
-/// whichever fits the vectors, and where both do the one that they are the singular vectors of.
+/// whichever fits the vectors; where both do it is the second only if they are the singular vectors of that one.
 fn spectral(weight: &NamedTensor, u: &[f32], v: &[f32]) -> Option<Vec<f32>> {
     let [first, second, ..] = weight.shape[..] else { return None };
     let taps: usize = weight.shape[2..].iter().product();
+    // With the cosine of the angle between W v and u, which is 1 for singular vectors.
     let sigma = |rows: usize, columns: usize, place: &dyn Fn(usize) -> [usize; 2]| {
         let fits = u.len() == rows && v.len() == columns;
         fits.then(|| {
-            let terms = weight.values.iter().enumerate().map(|(index, value)| {
+            let mut products = vec![0.0; rows];
+            for (index, value) in weight.values.iter().enumerate() {
                 let [row, column] = place(index);
-                f64::from(*value) * f64::from(u[row]) * f64::from(v[column])
-            });
-            terms.sum::<f64>()
+                products[row] += f64::from(*value) * f64::from(v[column]);
+            }
+            let sigma: f64 = products.iter().zip(u).map(|(product, u)| product * f64::from(*u)).sum();
+            let length = products.iter().map(|product| product * product).sum::<f64>().sqrt();
+            (sigma, sigma / length)
         })
     };
     let rest = second * taps;
     let plain = sigma(first, rest, &|index| [index / rest, index % rest]);
     let turned = sigma(second, first * taps, &|index| [index / taps % second, index / rest * taps + index % taps]);
-    let sigma = [plain, turned].into_iter().flatten().reduce(f64::max)?;
+    let sigma = match (plain, turned) {
+        (Some((sigma, one)), Some((turned, other))) => {
+            if other > one.max(0.8) {
+                turned
+            } else {
+                sigma
+            }
+        }
+        (plain, turned) => plain.or(turned)?.0,
+    };
     Some(weight.values.iter().map(|value| (f64::from(*value) / sigma) as f32).collect())
 }
 
@@ -96,4 +109,24 @@ fn weighted(direction: &NamedTensor, lengths: &NamedTensor) -> Option<Vec<f32>> 
     }
     let scale = |index: usize| f64::from(lengths.values[channel(index)]) / squares[channel(index)].sqrt();
     Some(direction.values.iter().enumerate().map(|(index, value)| (f64::from(*value) * scale(index)) as f32).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A square convolution whose vectors have had no training, which do not tell the sides apart: PyTorch's `Conv2d`.
+    #[test]
+    fn a_square_spectral_norm_without_training_is_a_convolutions() {
+        let values: Vec<f32> = vec![1.0, -2.0, 3.0, 0.5];
+        let weight = NamedTensor { name: String::new(), shape: vec![2, 2, 1, 1], values };
+        // torch.nn.utils.spectral_norm(Conv2d(2, 2, 1)).eval() with u = (0.6, 0.8), v = (0.8, 0.6): uᵀ W v = 1.92.
+        let folded = spectral(&weight, &[0.6, 0.8], &[0.8, 0.6]).expect("they fit");
+        for (found, wanted) in folded.iter().zip([0.520_833_3, -1.041_666_6, 1.5625, 0.260_416_67]) {
+            assert!((found - wanted).abs() < 1e-6, "{folded:?}");
+        }
+        // NumPy's singular vectors of the turned matrix, as a transposed convolution's are after training: σ = 3.169094.
+        let turned = spectral(&weight, &[0.996_296, -0.085_989], &[0.368_646, 0.929_57]).expect("they fit");
+        assert!((turned[2] - 3.0 / 3.169_094).abs() < 1e-5, "{turned:?}");
+    }
 }

@@ -14,6 +14,7 @@ use crate::config::TrainConfig;
 use crate::data;
 use crate::platform::shelf::{Shelf, ShelfError};
 use crate::platform::worker_scope::post;
+use crate::platform::yield_to_event_loop;
 use crate::protocol::{Event, KeptTraining, TrainData};
 
 const ROOM: &str = "trainings";
@@ -87,6 +88,13 @@ impl Keeper {
             }
             keeper.0.is_writing.set(false);
         });
+    }
+
+    /// Waits until nothing is being written.
+    pub async fn settle(&self) {
+        while self.0.is_writing.get() {
+            yield_to_event_loop().await;
+        }
     }
 
     async fn write(&self, Written { step, config, bytes }: Written) {

@@ -86,6 +86,10 @@ impl Host for Page {
         self.keeper.begins(data, buffers).await;
     }
 
+    async fn settle(&self) {
+        self.keeper.settle().await;
+    }
+
     async fn kept(&self) -> Result<[Vec<u8>; 2], String> {
         self.keeper.kept().await
     }
@@ -107,19 +111,15 @@ pub fn start() {
 
 async fn serve(page: &Page) {
     let mut asked = None;
-    while page.wait().await {
-        let Some(first) = page.inbox.take() else { continue };
-        match first.message {
-            Command::Start { backend } => {
-                // Not before: a helper of the crew is never started, and has nothing to tell.
-                let keeper = page.keeper.clone();
-                spawn_local(async move { keeper.announce().await });
-                asked = backend;
-                break;
-            }
-            _ => page.inbox.put_back(first),
-        }
+    page.wait().await;
+    match page.inbox.take() {
+        Some(Envelope { message: Command::Start { backend }, .. }) => asked = backend,
+        // Without a start the best backend serves it.
+        first => first.into_iter().for_each(|first| page.inbox.put_back(first)),
     }
+    // Not before: a helper of the crew is given no command, and has nothing to tell.
+    let keeper = page.keeper.clone();
+    spawn_local(async move { keeper.announce().await });
     if let End::DeviceLost(reason) = run(page, asked).await {
         // The page starts a new worker on the processor and sends the work again.
         page.emit(Event::DeviceLost { reason }.into());

@@ -42,9 +42,8 @@ for (const { name, preset = "quick", backend = "flex", steps, own, tiny = {} } o
     await page.click("#train-start");
     await hears(page, "Step", { step: steps, timeout: 300_000 });
     await page.click("#train-pause");
+    // Whoever leaves as soon as the pause is told loses nothing.
     const { step } = await hears(page, "Paused", { timeout: 120_000 });
-    await page.waitForFunction((step) => window.heard.some(({ training }) => training?.step === step), step);
-
     await page.reload();
     assert.equal((await hears(page, "Kept")).training.step, step);
     await hears(page, "Ready");

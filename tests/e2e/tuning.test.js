@@ -5,9 +5,9 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, test } from "node:test";
-import { choose, done, file, heard, hears, listenIn, result, save } from "./support/app.js";
+import { choose, done, file, heard, hears, listenIn, result, save, setTraining } from "./support/app.js";
 import { host, launch, screenshot, visit } from "./support/browser.js";
-import { cyclegan } from "./support/paths.js";
+import { cyclegan, dist } from "./support/paths.js";
 import { decodePng, largestDifference, picture } from "./support/pictures.js";
 import { tinyGenerator } from "./support/weights.js";
 import { unzip } from "./support/zip.js";
@@ -131,3 +131,27 @@ test("without shared memory the page says why one thread computes", async (t) =>
     await page.locator("#device-note").getByText("One thread computes").waitFor();
   }
 });
+
+// As in WebKitGTK, which is isolated all the same; files cannot be written in older ones.
+for (const [missing, reason] of [
+  ["delete WorkerNavigator.prototype.storage", "this browser keeps no files for pages"],
+  ["delete FileSystemFileHandle.prototype.createWritable", "this browser keeps no files for pages"],
+])
+  test(`a worker without shared memory, and with ${missing}, trains and says what is missing`, async (t) => {
+    const loader = readFileSync(join(dist, "worker_loader.js"), "utf8");
+    const extra = { "worker_loader.js": Buffer.from(`delete globalThis.SharedArrayBuffer; ${missing}; ${loader}`) };
+    const webkit = await host(t, { extra });
+    const { page, errors } = await visit(t, browser, `${webkit.url}?backend=flex`, { init: listenIn });
+    const { device, note } = await hears(page, "Ready");
+    assert.doesNotMatch(device, /threads/);
+    if ((await page.evaluate(() => navigator.hardwareConcurrency)) > 1) {
+      assert.match(note, /One thread computes: this browser has no shared memory/);
+      await page.locator("#device-note").getByText("One thread computes").waitFor();
+    }
+    await setTraining(page, "quick", { steps: 1, ngf: 2, n_blocks: 1, ndf: 2 });
+    await page.click("#train-start");
+    const { message } = await hears(page, "NotKept", { timeout: 120_000 });
+    assert.ok(message.includes(reason), message);
+    await hears(page, "Stopped", { timeout: 120_000 });
+    assert.deepEqual(errors, []);
+  });

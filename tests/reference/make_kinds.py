@@ -86,6 +86,10 @@ def tiffs():
     }.items():
         bits.save(OUT / f"{name}.tif", **options)
         want(f"{name}.tif", bits)
+    for codec in ["tiff_lzw", "tiff_adobe_deflate"]:
+        name = f"fill-order-{codec.split('_')[-1]}.tif"
+        picture.save(OUT / name, compression=codec, tiffinfo={266: 2})
+        want(name, picture)
     picture.convert("CMYK").save(OUT / "cmyk.tif")
     want("cmyk.tif", picture.convert("CMYK"))
     picture.convert("LAB").save(OUT / "lab.tif")
@@ -181,6 +185,8 @@ def profiles():
     dots = profile(b"GRAY", b"mntr", b"XYZ ", 2, "Grey gamma 1.8", {b"kTRC": curve(1.8)})
     with_profile("grey.png", grey_picture, dots)
     with_profile("grey.tif", grey_picture, dots)
+    lightness = curve([k / 255 for k in range(256)])
+    with_profile("lightness.png", grey_picture, profile(b"GRAY", b"mntr", b"Lab ", 2, "Lightness", {b"kTRC": lightness}))
     inks = picture.convert("CMYK")
     for kind, version in [("mft1", 2), ("mft2", 2), ("mft2", 4), ("mAB", 4)]:
         with_profile(f"{kind}-{version}.tif", inks, ink_profile(kind, version))
@@ -198,9 +204,8 @@ def bytes_of(image, **options):
 
 
 def chunks():
-    plain = bytes_of(picture, format="png")
-
-    def png(name, seen, *extra):
+    def png(name, seen, *extra, image=picture):
+        plain = bytes_of(image, format="png")
         (OUT / name).write_bytes(plain[:33] + b"".join(chunk(*one) for one in extra) + plain[33:])
         want(name, seen)
 
@@ -215,6 +220,9 @@ def chunks():
     png("cicp-srgb.png", smooth, (b"cICP", bytes([1, 13, 0, 1])), gamma(100000))
     png("cicp-2020.png", level(smooth / 255 @ bt2020 @ to_srgb), (b"cICP", bytes([9, 8, 0, 1])))
     png("gamma-1.png", level(smooth / 255), gamma(100000))
+    with_alpha = Image.fromarray(np.dstack([grey, alpha]), "LA")
+    png("gamma-grey.png", level(grey / 255), gamma(100000), image=grey_picture)
+    png("gamma-grey-alpha.png", np.dstack([level(grey / 255)] * 3 + [alpha]), gamma(100000), image=with_alpha)
     png("gamma-18.png", level((smooth / 255) ** 1.8), gamma(55556))
     png("gamma-22.png", smooth, gamma(45455))
     png("gamma-srgb.png", smooth, gamma(100000), (b"sRGB", b"\0"))

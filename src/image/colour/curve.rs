@@ -38,6 +38,15 @@ impl Curve {
         })
     }
 
+    /// The light of what this curve gives as a lightness (L* of CIE Lab, 0…1).
+    pub fn of_lightness(&self) -> Self {
+        let light = |lightness: f32| {
+            let root = (100.0 * lightness + 16.0) / 116.0;
+            if lightness > 0.08 { root * root * root } else { 100.0 * lightness / 903.296_3 }
+        };
+        Self::Samples((0..4096).map(|at| light(self.at(at as f32 / 4095.0))).collect())
+    }
+
     /// Its value at `x`, which is cut off to 0…1.
     pub fn at(&self, x: f32) -> f32 {
         let x = x.clamp(0.0, 1.0);

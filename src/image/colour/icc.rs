@@ -106,7 +106,8 @@ impl<'a> Profile<'a> {
         };
         let lab = part(self.0, 20, 4)? == b"Lab ";
         if inputs == 1 {
-            return Some((1, Kind::Grey(self.curve(b"kTRC")?)));
+            let curve = self.curve(b"kTRC")?;
+            return Some((1, Kind::Grey(if lab { curve.of_lightness() } else { curve })));
         }
         if let Some(tag) = self.tag(b"A2B0") {
             let is_new = *self.0.get(8)? >= 4;

@@ -139,7 +139,8 @@ impl Layout {
             let is_cut = from.saturating_add(length) > file.len() && length != usize::MAX;
             let packed = file.get(from..end).ok_or(ImageError::Truncated { format: FORMAT })?;
             let reversed: Vec<u8>;
-            let packed = if tags.number(tag::FILL_ORDER) == Some(2) && self.bits < 8 {
+            // A JPEG's bits are in its own order.
+            let packed = if tags.number(tag::FILL_ORDER) == Some(2) && !is_jpeg {
                 reversed = packed.iter().map(|byte| byte.reverse_bits()).collect();
                 &reversed
             } else {

@@ -1,5 +1,7 @@
 //! What happens to the page, and what it has to do then.
 
+use std::rc::Rc;
+
 use super::{Notice, Picture, Place};
 use crate::{
     page::{models::Listed, training},
@@ -136,6 +138,8 @@ pub enum Effect {
     StartWorker,
     /// Send a command.
     Send(Envelope<Command>),
+    /// Send a [`Command::Translate`] with this picture's bytes.
+    Translate(Command, Rc<Picture>),
     /// Fetch the weights of a model.
     Download {
         /// Its id.

@@ -30,7 +30,7 @@ impl State {
         computed: [u32; 2],
         buffers: Vec<Vec<u8>>,
         milliseconds: f64,
-        (device, notes): (String, Vec<String>),
+        (device, mut notes): (String, Vec<String>),
     ) {
         let (width, height) = size;
         let mut buffers = buffers.into_iter();
@@ -47,7 +47,10 @@ impl State {
             self.stage = Stage::Done { number, back: true };
             return;
         }
-        let title = self.model(&job.request.model).map(|model| model.listed.title.clone()).unwrap_or_default();
+        let model = self.model(&job.request.model);
+        // What was assumed of the network may make every picture wrong.
+        notes.extend(model.and_then(|model| model.info.as_ref()).into_iter().flat_map(|info| info.notes.clone()));
+        let title = model.map(|model| model.listed.title.clone()).unwrap_or_default();
         let Job { number, request, .. } = job;
         self.stage = Stage::Done { number, back: false };
         self.picture_done();

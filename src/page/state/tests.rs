@@ -43,6 +43,7 @@ fn commands(effects: &[Effect]) -> Vec<&Command> {
     fn sent(effect: &Effect) -> Option<&Command> {
         match effect {
             Effect::Send(envelope) => Some(&envelope.message),
+            Effect::Translate(command, _) => Some(command),
             _ => None,
         }
     }
@@ -92,13 +93,15 @@ fn a_picture_goes_through_download_load_and_translation() {
     let load = Command::LoadModel { model: "ab".into(), file: "ab.safetensors".into(), part: None, data: Vec::new() };
     assert_eq!(effects, [Effect::Send(Envelope::with(load, vec![vec![7]]))]);
 
-    let effects = state.update(event(Event::ModelLoaded { model: "ab".into(), info: ModelInfo::default() }));
+    let info = ModelInfo { notes: vec!["Padding by reflection was assumed.".into()], ..ModelInfo::default() };
+    let effects = state.update(event(Event::ModelLoaded { model: "ab".into(), info }));
     assert!(matches!(commands(&effects)[..], [Command::Translate { model, max_side: None, .. }] if model == "ab"));
     let number = state.job.as_ref().expect("a job runs").number;
     state.update(translated(number, 10, 30));
     assert_eq!(state.stage, Stage::Done { number, back: false });
     assert_eq!(state.results[0].after, [30; 8]);
-    assert_eq!(state.results[0].notes, ["Its colours are converted from Display P3 to sRGB."]);
+    let said = ["Its colours are converted from Display P3 to sRGB.", "Padding by reflection was assumed."];
+    assert_eq!(state.results[0].notes, said, "of the picture and of the network");
     assert_eq!(state.job, None);
 }
 
@@ -206,8 +209,10 @@ fn back_again_measures_against_the_original() {
     assert!(matches!(&effects[..], [Effect::Download { model, .. }] if model == "ba"));
     state.update(Message::Downloaded { model: "ba".into(), result: Ok(vec![]) });
     let effects = state.update(event(Event::ModelLoaded { model: "ba".into(), info: ModelInfo::default() }));
-    let [Effect::Send(sent)] = &effects[..] else { panic!("one command, not {effects:?}") };
-    assert_eq!(sent.buffers, [vec![200; 8]], "the result is what goes back");
+    let [Effect::Translate(_, sent)] = &effects[..] else { panic!("one command, not {effects:?}") };
+    assert_eq!(sent.bytes, [200; 8], "the result is what goes back");
+    let job = state.job.as_ref().expect("a job runs");
+    assert!(Rc::ptr_eq(sent, &job.request.picture), "its bytes are not copied in the page");
     let back = state.job.as_ref().expect("a job runs").number;
     state.update(translated(back, 200, 16));
     assert_eq!(state.stage, Stage::Done { number: there, back: true });

@@ -5,7 +5,7 @@ use std::rc::Rc;
 use super::{Effect, Job, Picture, Purpose, Request, Stage, State};
 use crate::{
     page::models::Status,
-    protocol::{Command, Envelope, Input, Size},
+    protocol::{Command, Input, Size},
 };
 
 impl State {
@@ -52,7 +52,7 @@ impl State {
                     max_side: *max_side,
                     size: *size,
                 };
-                effects.push(Effect::Send(Envelope::with(command, vec![picture.bytes.clone()])));
+                effects.push(Effect::Translate(command, Rc::clone(picture)));
             }
             Some(Status::Absent) => self.load(&id, effects),
             Some(_) => {}

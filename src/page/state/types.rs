@@ -112,7 +112,7 @@ pub struct Done {
     pub milliseconds: f64,
     /// What it ran on.
     pub device: String,
-    /// What is to be said about the original, in whole sentences.
+    /// What is to be said about the original and the network, in whole sentences.
     pub notes: Vec<String>,
     /// The way back, once asked for.
     pub back: Option<Reconstruction>,
