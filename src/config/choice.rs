@@ -118,6 +118,15 @@ choice! {
     Upsample {
         Transposed "transposed" "Transposed convolution: the paper's."
         Resize "resize" "Nearest-neighbour resizing and a convolution: no checkerboard (Odena et al. 2016)."
+        Blurred "blurred" "A blur between pixels put apart, and a convolution: CUT's (Zhang 2019)."
+    }
+}
+
+choice! {
+    /// How the networks halve their maps.
+    Downsample {
+        Strided "strided" "A convolution that keeps every second pixel: the paper's."
+        Blurred "blurred" "A blur of which every second pixel is kept: CUT's (Zhang 2019)."
     }
 }
 
@@ -172,6 +181,7 @@ mod tests {
         check::<Norm>();
         check::<InitType>();
         check::<Upsample>();
+        check::<Downsample>();
         check::<LrPolicy>();
         check::<Preprocess>();
     }

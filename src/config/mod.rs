@@ -9,7 +9,7 @@ mod toml;
 
 use serde::{Deserialize, Serialize};
 
-pub use choice::{Choice, GanMode, InitType, LrPolicy, NetD, NetG, Norm, Precision, Preprocess, Upsample};
+pub use choice::{Choice, Downsample, GanMode, InitType, LrPolicy, NetD, NetG, Norm, Precision, Preprocess, Upsample};
 pub use error::ConfigError;
 use options::options;
 pub use options::{Changes, Field, Kind, TOGETHER};
@@ -73,6 +73,8 @@ pub struct TrainConfig {
     /// Residual blocks of the generator.
     #[serde(alias = "blocks")]
     pub n_blocks: u32,
+    /// How the networks halve their maps.
+    pub downsample: Downsample,
     /// How the generators double their maps.
     pub upsample: Upsample,
     /// Whether the generators add their input to their output, without the tanh: they begin by handing pictures
@@ -202,6 +204,7 @@ impl Default for TrainConfig {
             net_g: NetG::default(),
             ngf: 64,
             n_blocks: 9,
+            downsample: Downsample::default(),
             upsample: Upsample::default(),
             skip: false,
             dropout: false,

@@ -5,7 +5,7 @@ use crate::config::{Field, GanMode, Kind, LrPolicy, NetD, NetG, Preprocess, Trai
 
 /// The options that can be set, with their names for people. They stand in the order and the groups of
 /// [`TrainConfig::FIELDS`].
-pub const SETTINGS: [(&str, &str); 46] = [
+pub const SETTINGS: [(&str, &str); 47] = [
     ("preprocess", "Bringing to size"),
     ("size", "Image side, px"),
     ("load_size", "Resized to, px"),
@@ -16,6 +16,7 @@ pub const SETTINGS: [(&str, &str); 46] = [
     ("net_g", "Generator"),
     ("ngf", "Generator width"),
     ("n_blocks", "Residual blocks"),
+    ("downsample", "Downsampling"),
     ("upsample", "Upsampling"),
     ("skip", "Skip to the output"),
     ("dropout", "Dropout"),
