@@ -165,7 +165,24 @@ impl<B: Kernels> Conv<B> {
         self.rows(band, start, rows, self.bias())
     }
 
+    /// The input as the convolution proper sees it: made larger, where this is a doubling one of that kind.
+    fn widen(&self, input: Tensor<B, 4>) -> Tensor<B, 4> {
+        match (self.kind, &self.filter) {
+            (Kind::Resized, _) => repeated(input),
+            (Kind::Spread, Some(filter)) => spread(input, filter.val().set_require_grad(false).narrow(0, 0, 1)),
+            (Kind::Spread, None) => {
+                let filter = binomial(1, [1.0, 3.0, 3.0, 1.0], 4.0, &input.device());
+                spread(input, filter)
+            }
+            _ => input,
+        }
+    }
+
     fn run(&self, input: Tensor<B, 4>, bias: Option<Tensor<B, 1>>) -> Tensor<B, 4> {
+        self.convolve(self.widen(input), bias)
+    }
+
+    fn convolve(&self, input: Tensor<B, 4>, bias: Option<Tensor<B, 1>>) -> Tensor<B, 4> {
         let [_, _, height, width] = input.dims();
         let weight = self.weight.val();
         let weight = match &self.spectral {
@@ -173,16 +190,8 @@ impl<B: Kernels> Conv<B> {
             None => weight,
         };
         match self.kind {
-            Kind::Plain => kernels::conv2d(input, weight, bias, self.geometry),
+            Kind::Plain | Kind::Resized | Kind::Spread => kernels::conv2d(input, weight, bias, self.geometry),
             Kind::Transposed => kernels::conv_transpose2d(input, weight, bias, [2 * height, 2 * width], self.geometry),
-            Kind::Resized => kernels::conv2d(repeated(input), weight, bias, self.geometry),
-            Kind::Spread => {
-                let filter = match &self.filter {
-                    Some(filter) => filter.val().set_require_grad(false).narrow(0, 0, 1),
-                    None => binomial(1, [1.0, 3.0, 3.0, 1.0], 4.0, &input.device()),
-                };
-                kernels::conv2d(spread(input, filter), weight, bias, self.geometry)
-            }
             Kind::Depthwise => kernels::depthwise_conv2d(input, weight, bias, self.geometry),
         }
     }
@@ -339,7 +348,31 @@ impl<B: Kernels> ConvNorm<B> {
     /// # Shapes
     /// - skipped: as the output
     fn beside(&self, input: Tensor<B, 4>, skipped: Option<Tensor<B, 4>>) -> Tensor<B, 4> {
-        let planes = self.conv.run(input, self.bias());
+        let (planes, _) = self.convolve(self.widen(input));
+        self.behind(planes, skipped)
+    }
+
+    /// The input as the convolution proper sees it.
+    pub fn widen(&self, input: Tensor<B, 4>) -> Tensor<B, 4> {
+        self.conv.widen(input)
+    }
+
+    /// Whether a norm follows the convolution.
+    pub fn has_norm(&self) -> bool {
+        self.norm == Norm::Instance
+    }
+
+    /// The convolution proper, and the bias that is left out of its output, in front of a norm.
+    pub fn convolve(&self, wide: Tensor<B, 4>) -> (Tensor<B, 4>, Option<Tensor<B, 1>>) {
+        (self.conv.convolve(wide, self.bias()), self.conv.bias().filter(|_| self.has_norm()))
+    }
+
+    /// Norm and activation.
+    pub fn activate(&self, planes: Tensor<B, 4>) -> Tensor<B, 4> {
+        self.behind(planes, None)
+    }
+
+    fn behind(&self, planes: Tensor<B, 4>, skipped: Option<Tensor<B, 4>>) -> Tensor<B, 4> {
         let output = match (self.norm, &self.affine) {
             (Norm::Instance, None) => return kernels::instance_norm(planes, skipped, self.slope),
             (Norm::Instance, Some(_)) => self.finish(kernels::instance_norm(planes, None, 1.0)),
