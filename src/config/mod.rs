@@ -308,7 +308,7 @@ pub struct Preset {
 }
 
 /// The presets, smallest first.
-pub const PRESETS: [Preset; 5] = [
+pub const PRESETS: [Preset; 7] = [
     Preset {
         name: "demo",
         label: "One minute",
@@ -334,6 +334,12 @@ pub const PRESETS: [Preset; 5] = [
         label: "The paper's, 256 px",
         about: "The networks and recipe of the paper: about a day on a good GPU.",
     },
+    Preset {
+        name: "fastcut",
+        label: "FastCUT, 256 px",
+        about: "From A to B alone, lighter and faster (Park et al. 2020).",
+    },
+    Preset { name: "cut", label: "CUT, 256 px", about: "From A to B alone (Park et al. 2020)." },
 ];
 
 impl Preset {
@@ -384,6 +390,8 @@ impl TrainConfig {
             "quick" => {
                 Self { size: 32, load_size: 32, ngf: 8, n_blocks: 2, ndf: 8, steps: 600, preview_every: 20, ..official }
             }
+            "cut" => Self { steps: 2 * official.steps, ..official.with_model("cut") },
+            "fastcut" => official.with_model("fastcut"),
             _ => return None,
         };
         Some(Self { preset: name.into(), ..config })

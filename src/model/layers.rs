@@ -166,7 +166,7 @@ impl<B: Kernels> Conv<B> {
     }
 
     /// The input as the convolution proper sees it: made larger, where this is a doubling one of that kind.
-    fn widen(&self, input: Tensor<B, 4>) -> Tensor<B, 4> {
+    pub fn widen(&self, input: Tensor<B, 4>) -> Tensor<B, 4> {
         match (self.kind, &self.filter) {
             (Kind::Resized, _) => repeated(input),
             (Kind::Spread, Some(filter)) => spread(input, filter.val().set_require_grad(false).narrow(0, 0, 1)),

@@ -29,6 +29,9 @@ pub struct ModelInfo {
     pub data: String,
     /// Licence of the weights.
     pub licence: String,
+    /// What was trained, where it was no pair of generators: `cut`, `fastcut`; else empty.
+    #[serde(default)]
+    pub model: String,
     /// Name of the file whose weights its training began with; empty for new weights.
     #[serde(default)]
     pub started_from: String,

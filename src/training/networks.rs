@@ -3,7 +3,7 @@
 use burn::module::Module;
 use burn::tensor::backend::Backend;
 
-use crate::config::{Downsample, NetD, NetG, SAME, TrainConfig};
+use crate::config::{Choice, Downsample, NetD, NetG, SAME, TrainConfig};
 use crate::model::architecture::{PatchStyle, ResnetStyle};
 use crate::model::{Architecture, Generator, PatchDiscriminator, parameters};
 use crate::protocol::{Direction, ModelInfo};
@@ -88,6 +88,7 @@ impl TrainConfig {
             step,
             data: self.data.clone(),
             licence: self.licence.clone(),
+            model: if self.is_one_sided() { self.model.as_str().into() } else { String::new() },
             started_from: self.started_from(direction),
             notes: Vec::new(),
             settings: Vec::new(),

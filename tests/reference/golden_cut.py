@@ -132,7 +132,9 @@ class Heads(nn.Module):
     def forward(self, features, places):
         found = []
         for head, (feature, place) in enumerate(zip(features, places, strict=True)):
-            vectors = feature.flatten(2).transpose(1, 2)[:, place]
+            # By channels: an instance norm of one picture whose gradient comes transposed has a wrong one in PyTorch
+            # 1.13 and 2.15 on processors; central differences tell.
+            vectors = feature.flatten(2).index_select(2, torch.tensor(place)).transpose(1, 2)
             vectors = getattr(self, f"mlp_{head}")(vectors)
             found.append(vectors / (vectors.norm(dim=2, keepdim=True) + 1e-7))
         return found

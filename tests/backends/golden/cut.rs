@@ -113,7 +113,7 @@ where
 {
     let text = std::fs::read(fixture("cut.json")).expect("committed");
     let golden: Golden = serde_json::from_slice(&text).expect("its shape");
-    let mut wrong = Vec::new();
+    let (mut wrong, mut wrong_losses) = (Vec::new(), Vec::new());
     for (name, case) in golden.cases {
         let config = case.config();
         let (generator, discriminator) = (config.generator_architecture(), config.discriminator_architecture());
@@ -167,7 +167,9 @@ where
                 let value = losses[term].as_f64().unwrap_or(f64::NAN);
                 let off = (value / expected - 1.0).abs();
                 losses_off[step.min(1)] = losses_off[step.min(1)].max(off);
-                assert!(off <= LOSSES[step.min(1)], "{name}, step {step}, {term}: {value}, not {expected}");
+                if off > LOSSES[step.min(1)] {
+                    wrong_losses.push(format!("{name}, step {step}, {term}: {value}, not {expected}"));
+                }
             }
             assert_eq!(losses["nce_y"].is_null(), !case.nce_idt);
             if step == 0 {
@@ -187,7 +189,7 @@ where
             assert!(update.iter().all(|value| *value == 0.0), "{key} is not learned");
         }
     }
-    assert!(wrong.is_empty(), "{wrong:#?}");
+    assert!(wrong.is_empty() && wrong_losses.is_empty(), "{wrong:#?} {wrong_losses:#?}");
 }
 
 /// The places and mirrored steps that the script was given are those that are drawn here. With GOLDEN_WRITE they are
@@ -223,6 +225,7 @@ fn the_script_knows_which_patches_are_drawn() {
 }
 
 on_every_backend! {
+
     #[test]
     fn five_one_sided_steps_match_pytorch() {
         super::train::<super::Autodiff<B>>(&Default::default());
