@@ -294,6 +294,9 @@ impl Changes {
             self.preset = Some(Preset::named(text)?.name);
             return Ok(());
         }
+        // CUT's code has its names in capitals, too.
+        let lower = text.to_ascii_lowercase();
+        let text = if model(field, text).is_some() { lower.as_str() } else { text };
         self.model = model(field, text).or(self.model);
         let blocks = text.strip_prefix("resnet_").and_then(|rest| rest.strip_suffix("blocks"));
         let blocks = blocks.filter(|blocks| u32::read(blocks).is_some());
