@@ -585,7 +585,8 @@ impl TrainConfig {
                 [name, " has no generator from B and no discriminator of A: leave init_ba and init_da away."].concat()
             );
         }
-        if !(self.nce_t.is_finite() && self.nce_t > 0.0) || !(1..=4096).contains(&self.num_patches) {
+        let is_good = self.nce_t.is_finite() && self.nce_t > 0.0 && (1..=4096).contains(&self.num_patches);
+        if !is_good {
             return Err("nce_t must be over 0, num_patches between 1 and 4096.".into());
         }
         Ok(())

@@ -74,8 +74,8 @@ impl Architecture {
                 let layer = (module - decoder) / up;
                 let (stage, part) = (3 + n_blocks + layer, (module - decoder) % up);
                 match part {
-                    0 if is_blurred => at(stage, Place::Wide, 4 * ngf >> layer),
-                    _ => of_layer(stage, part - usize::from(is_blurred), 2 * ngf >> layer),
+                    0 if is_blurred => at(stage, Place::Wide, (4 * ngf) >> layer),
+                    _ => of_layer(stage, part - usize::from(is_blurred), (2 * ngf) >> layer),
                 }
             }
             _ => None,

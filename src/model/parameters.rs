@@ -27,10 +27,13 @@ pub fn collect<B: Backend>(network: &impl Module<B>) -> Vec<Tensor<B, 1>> {
 /// Fields of layers whose values come along with the parameters and are not learned.
 const FILTERS: [&str; 2] = ["filter", "blur"];
 
+/// The new values of a parameter of a shape, if it gets some.
+type Values<'a> = &'a mut dyn FnMut(&[usize], bool) -> Option<Vec<f32>>;
+
 /// Applies a function to every parameter in turn; it hears the shape, and whether it is a filter that is not learned.
-fn map<B: Backend, M: Module<B>>(network: M, values: &mut dyn FnMut(&[usize], bool) -> Option<Vec<f32>>) -> M {
+fn map<B: Backend, M: Module<B>>(network: M, values: Values) -> M {
     struct Setter<'a> {
-        values: &'a mut dyn FnMut(&[usize], bool) -> Option<Vec<f32>>,
+        values: Values<'a>,
         filters: u32,
     }
     impl<B: Backend> ModuleMapper<B> for Setter<'_> {

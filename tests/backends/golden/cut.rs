@@ -180,7 +180,7 @@ where
                 compare("gradient", &case.gradients, &gradients, GRADIENTS);
             }
         }
-        println!("{name}: losses are off by at most {losses_off:.1?}");
+        println!("{name}: losses are off by at most {:.1e}, later {:.1e}", losses_off[0], losses_off[1]);
         let updates = now(&trainer).into_iter().zip(&before);
         let updates: Vec<Vec<f32>> =
             updates.map(|(after, before)| after.iter().zip(before).map(|(a, b)| a - b).collect()).collect();
