@@ -6,11 +6,13 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use burn::backend::Flex;
+use burn::backend::{Autodiff, Flex};
 use burn::tensor::{Tensor, TensorData};
-use cyclegan::config::Norm;
+use cyclegan::config::{Downsample, ModelKind, Norm, TrainConfig, Upsample};
 use cyclegan::model::architecture::{Doubling, ResnetStyle};
 use cyclegan::model::{Architecture, Generator};
+use cyclegan::protocol::Direction;
+use cyclegan::training::Trainer;
 use cyclegan::weights::networks::load_generator;
 use cyclegan::weights::{Format, NamedTensor, Storage, WeightError, WeightFile, metadata};
 use half::f16;
@@ -419,6 +421,38 @@ fn what_holds_no_plain_weights_is_named() {
     assert!(said.contains("a TorchScript program, not a state_dict"), "{said}");
     let said = script("data/0");
     assert!(said.contains("compressed or encrypted"), "{said}");
+}
+
+#[test]
+#[ignore = "needs PyTorch: tests/reference/run.sh sets it up, `make test` runs this"]
+fn pytorch_computes_the_same_with_cuts_networks() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    for (name, downsample, upsample) in [
+        ("both", Downsample::Blurred, Upsample::Blurred),
+        ("down", Downsample::Blurred, Upsample::Transposed),
+        ("up", Downsample::Strided, Upsample::Blurred),
+    ] {
+        let config =
+            TrainConfig { ngf: 3, n_blocks: 5, ndf: 2, init_gain: 0.2, downsample, upsample, ..TrainConfig::default() };
+        let config = TrainConfig { model: ModelKind::FastCut, ..config };
+        let trainer = Trainer::<Autodiff<Flex>>::new(config, &Default::default());
+        let mut file = pollster::block_on(trainer.weights(Direction::AtoB)).expect("finite values");
+        assert_eq!(file.metadata.get("model").map(String::as_str), Some("fastcut"));
+        // What is read again is what is written.
+        file = WeightFile::read(&file.write(Storage::F32).expect("finite values")).expect("its own file");
+        let expected = folder.path().join(format!("{name}-expected.safetensors"));
+        expected_output(&file, [2, 3, 24, 40]).write_to(&expected, Storage::F32).expect("written");
+        let paths = ["pth", "safetensors"].map(|ending| folder.path().join(format!("{name}.{ending}")));
+        for path in &paths {
+            file.write_to(path, Storage::F32).expect("written");
+        }
+        let mut strict = Command::new("bash");
+        strict.args(["tests/reference/run.sh", "check_strict.py", "--expected"]).arg(expected).args(paths);
+        let output = strict.current_dir(env!("CARGO_MANIFEST_DIR")).output().expect("bash runs");
+        let printed = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success(), "{name}: {printed}{}", String::from_utf8_lossy(&output.stderr));
+        assert!(printed.contains("2 passed, 0 failed"), "{printed}");
+    }
 }
 
 #[test]

@@ -40,6 +40,7 @@ fn network(architecture: Architecture) -> WeightFile {
         step: 1234,
         data: "horse2zebra".into(),
         licence: "MIT".into(),
+        model: String::new(),
         ..ModelInfo::default()
     };
     WeightFile { metadata: metadata::describe(&info, Some(Direction::AtoB)), tensors, ..WeightFile::default() }

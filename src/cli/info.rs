@@ -37,6 +37,9 @@ pub fn run(arguments: &Arguments) -> Result<ExitStatus> {
     println!("trained at    {} pixels", number(info.size.into()));
     println!("steps         {}", number(info.step));
     println!("data          {}", known(&info.data));
+    if !info.model.is_empty() {
+        println!("model         {}", info.model);
+    }
     if !info.started_from.is_empty() {
         println!("began with    {}", info.started_from);
     }

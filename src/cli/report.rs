@@ -95,10 +95,14 @@ fn previews(folder: &Path) -> Result<Vec<(u64, Vec<u8>)>> {
 }
 
 fn page(steps: u64, lines: &[Line], previews: &[(u64, Vec<u8>)], config: &TrainConfig) -> Result<Markup> {
-    let losses = |name, value: fn(&Losses) -> f32| -> Curve {
-        let points = lines.iter().filter_map(|line| Some((line.step as f64, f64::from(value(&line.losses?)))));
+    let is_one_sided = config.is_one_sided();
+    let curve = |name, value: &dyn Fn(&Losses) -> Option<f32>| -> Curve {
+        let points = lines.iter().filter_map(|line| Some((line.step as f64, f64::from(value(&line.losses?)?))));
         (name, averaged(&points.collect::<Vec<_>>()))
     };
+    let losses = |name, value: fn(&Losses) -> f32| curve(name, &|losses| Some(value(losses)));
+    // Terms that a one-sided training does not have.
+    let both = |name, value: fn(&Losses) -> f32| curve(name, &|losses| (!is_one_sided).then(|| value(losses)));
     let quality = |name, value: fn(&Quality) -> Option<f32>| -> Curve {
         let point = |line: &Line| Some((line.step as f64, f64::from(value(line.quality.as_ref()?)?)));
         (name, lines.iter().filter_map(point).collect())
@@ -108,42 +112,48 @@ fn page(steps: u64, lines: &[Line], previews: &[(u64, Vec<u8>)], config: &TrainC
         (
             "Adversarial loss",
             "How well each generator fools its discriminator; 0.25 in the least-squares form means nobody can tell.",
-            vec![losses("A → B", |l| l.adversarial_ab), losses("B → A", |l| l.adversarial_ba)],
+            vec![losses("A → B", |l| l.adversarial_ab), both("B → A", |l| l.adversarial_ba)],
         ),
         (
             "Cycle-consistency loss",
             "How far a picture is from itself after going there and back.",
-            vec![losses("A → B → A", |l| l.cycle_a), losses("B → A → B", |l| l.cycle_b)],
+            vec![both("A → B → A", |l| l.cycle_a), both("B → A → B", |l| l.cycle_b)],
         ),
         (
             "Identity loss",
             "How much a picture that already belongs there is changed.",
-            vec![losses("of A", |l| l.identity_a), losses("of B", |l| l.identity_b)],
+            vec![both("of A", |l| l.identity_a), both("of B", |l| l.identity_b)],
+        ),
+        (
+            "Contrastive losses",
+            "How hard a patch of a translation is to be found among those of the picture: NCE of A, NCE_Y of B and its own translation.",
+            vec![curve("NCE", &|l| l.nce), curve("NCE_Y", &|l| l.nce_y)],
         ),
         (
             "Discriminator loss",
             "How often the discriminators are wrong about real and generated.",
-            vec![losses("of A", |l| l.discriminator_a), losses("of B", |l| l.discriminator_b)],
+            vec![both("of A", |l| l.discriminator_a), losses("of B", |l| l.discriminator_b)],
         ),
         (
             "Structural similarity, held-out pictures",
             "Of a picture that went there and back to itself, and of a translation to the real counterpart where there is one; higher is better.",
             vec![
-                quality("A → B → A", |q| Some(q.cycle_ssim[0])),
-                quality("B → A → B", |q| Some(q.cycle_ssim[1])),
-                quality("A → B, paired", |q| q.paired_ssim.map(|both| both[0])),
-                quality("B → A, paired", |q| q.paired_ssim.map(|both| both[1])),
+                quality("A → B → A", |q| q.cycle_ssim[0]),
+                quality("B → A → B", |q| q.cycle_ssim[1]),
+                quality("A → B, paired", |q| q.paired_ssim?[0]),
+                quality("B → A, paired", |q| q.paired_ssim?[1]),
             ],
         ),
         (
             "Patch distance, held-out pictures",
             "Sliced Wasserstein distance of patches of translations to patches of real pictures; lower is better.",
-            vec![quality("A → B", |q| Some(q.distance[0])), quality("B → A", |q| Some(q.distance[1]))],
+            vec![quality("A → B", |q| q.distance[0]), quality("B → A", |q| q.distance[1])],
         ),
         ("Learning rate", "Of both Adam optimisers.", vec![("rate", averaged(&rate))]),
     ];
     let (a, b) = (&config.domain_a, &config.domain_b);
-    let title = format!("{a} ⇄ {b}, {steps} steps");
+    let arrow = if is_one_sided { "→" } else { "⇄" };
+    let title = format!("{a} {arrow} {b}, {steps} steps");
     let encoded =
         |png: &[u8]| format!("data:image/png;base64,{}", base64::engine::general_purpose::STANDARD.encode(png));
     let mut figures = Vec::new();
@@ -188,8 +198,11 @@ fn page(steps: u64, lines: &[Line], previews: &[(u64, Vec<u8>)], config: &TrainC
                 section {
                     h2 { "Fixed samples over time" }
                     p {
-                        "Each row, from left to right: a picture of " (a) ", translated to " (b) ", and back to " (a)
-                        "; a picture of " (b) ", translated to " (a) ", and back to " (b) "."
+                        "Each row, from left to right: a picture of " (a) ", translated to " (b)
+                        @if !is_one_sided {
+                            ", and back to " (a) "; a picture of " (b) ", translated to " (a) ", and back to " (b)
+                        }
+                        "."
                     }
                     div.samples {
                         @for (step, png) in previews {

@@ -77,6 +77,23 @@ choice! {
 }
 
 choice! {
+    /// What is trained (official `--model`, CUT's `--CUT_mode`).
+    ModelKind {
+        CycleGan "cycle_gan" "Two generators, there and back: the paper's."
+        Cut "cut" "One generator, from A to B, by comparing patches (Park et al. 2020)."
+        FastCut "fastcut" "The same without an identity loss: lighter and faster."
+    }
+}
+
+choice! {
+    /// What patches are compared by (CUT's `--netF`).
+    NetF {
+        MlpSample "mlp_sample" "Two fully connected layers for each map."
+        Sample "sample" "The maps as they are."
+    }
+}
+
+choice! {
     /// The generator's kind (official `--netG`).
     NetG {
         Resnet "resnet" "Residual blocks between two halvings and two doublings: the paper's."
@@ -118,6 +135,15 @@ choice! {
     Upsample {
         Transposed "transposed" "Transposed convolution: the paper's."
         Resize "resize" "Nearest-neighbour resizing and a convolution: no checkerboard (Odena et al. 2016)."
+        Blurred "blurred" "A blur between pixels put apart, and a convolution: CUT's (Zhang 2019)."
+    }
+}
+
+choice! {
+    /// How the networks halve their maps.
+    Downsample {
+        Strided "strided" "A convolution that keeps every second pixel: the paper's."
+        Blurred "blurred" "A blur of which every second pixel is kept: CUT's (Zhang 2019)."
     }
 }
 
@@ -167,11 +193,14 @@ mod tests {
             assert_eq!(T::parse("no such"), None);
         }
         check::<GanMode>();
+        check::<ModelKind>();
+        check::<NetF>();
         check::<NetG>();
         check::<NetD>();
         check::<Norm>();
         check::<InitType>();
         check::<Upsample>();
+        check::<Downsample>();
         check::<LrPolicy>();
         check::<Preprocess>();
     }

@@ -9,7 +9,9 @@ mod toml;
 
 use serde::{Deserialize, Serialize};
 
-pub use choice::{Choice, GanMode, InitType, LrPolicy, NetD, NetG, Norm, Precision, Preprocess, Upsample};
+pub use choice::{
+    Choice, Downsample, GanMode, InitType, LrPolicy, ModelKind, NetD, NetF, NetG, Norm, Precision, Preprocess, Upsample,
+};
 pub use error::ConfigError;
 use options::options;
 pub use options::{Changes, Field, Kind, TOGETHER};
@@ -65,6 +67,10 @@ pub struct TrainConfig {
     pub diff_augment: bool,
 
     "Networks":
+    /// What is trained. `cut` and `fastcut` bring their own losses and networks along: `nce_idt`, `lambda_nce`,
+    /// `flip_equivariance`, `downsample`, `upsample`, and `fastcut` `decay_from`.
+    #[serde(alias = "CUT_mode")]
+    pub model: ModelKind,
     /// The generators' kind; the official `resnet_9blocks` and `resnet_6blocks` set `n_blocks`, too.
     #[serde(alias = "netG")]
     pub net_g: NetG,
@@ -73,6 +79,8 @@ pub struct TrainConfig {
     /// Residual blocks of the generator.
     #[serde(alias = "blocks")]
     pub n_blocks: u32,
+    /// How the networks halve their maps.
+    pub downsample: Downsample,
     /// How the generators double their maps.
     pub upsample: Upsample,
     /// Whether the generators add their input to their output, without the tanh: they begin by handing pictures
@@ -88,6 +96,12 @@ pub struct TrainConfig {
     /// Layers of a discriminator of the kind `n_layers`; 3 is the 70×70 PatchGAN.
     #[serde(alias = "n_layers_D")]
     pub n_layers: u32,
+    /// What `cut` compares patches by.
+    #[serde(alias = "netF")]
+    pub net_f: NetF,
+    /// Numbers that make a patch there.
+    #[serde(alias = "netF_nc")]
+    pub net_f_nc: u32,
     /// Whether the discriminators' weights are divided by their largest singular value (Miyato et al. 2018).
     pub spectral_norm: bool,
     /// The normalisation layers of all networks.
@@ -128,7 +142,26 @@ pub struct TrainConfig {
     /// What the cycle weights, and the identity weights with them, have come to at the end, as a fraction; they go
     /// there in a line. 1 for constant weights.
     pub lambda_decay_to: f32,
-    /// Fakes remembered by each image pool.
+    /// Weight of the adversarial loss of `cut`.
+    #[serde(alias = "lambda_GAN")]
+    pub lambda_gan: f32,
+    /// Weight of its contrastive losses.
+    #[serde(alias = "lambda_NCE")]
+    pub lambda_nce: f32,
+    /// Whether it compares pictures of B with their own translations, too.
+    pub nce_idt: bool,
+    /// The maps that it compares, by their places in the generator, from 0.
+    pub nce_layers: String,
+    /// The temperature of its comparisons.
+    #[serde(alias = "nce_T")]
+    pub nce_t: f32,
+    /// Patches of a map that it compares.
+    pub num_patches: u32,
+    /// Whether patches of other pictures of a batch count as others, too.
+    pub nce_includes_all_negatives_from_minibatch: bool,
+    /// Whether it translates pictures mirrored at random and compares them with what they were.
+    pub flip_equivariance: bool,
+    /// Fakes remembered by each image pool; `cut` has none.
     pub pool_size: u32,
 
     "Optimisation":
@@ -199,15 +232,19 @@ impl Default for TrainConfig {
             rotate: 0.0,
             colour_jitter: 0.0,
             diff_augment: false,
+            model: ModelKind::default(),
             net_g: NetG::default(),
             ngf: 64,
             n_blocks: 9,
+            downsample: Downsample::default(),
             upsample: Upsample::default(),
             skip: false,
             dropout: false,
             net_d: NetD::default(),
             ndf: 64,
             n_layers: 3,
+            net_f: NetF::default(),
+            net_f_nc: 256,
             spectral_norm: false,
             norm: Norm::default(),
             affine: false,
@@ -224,6 +261,14 @@ impl Default for TrainConfig {
             lambda_b: 10.0,
             lambda_identity: 0.5,
             lambda_decay_to: 1.0,
+            lambda_gan: 1.0,
+            lambda_nce: 1.0,
+            nce_idt: false,
+            nce_layers: "0,4,8,12,16".into(),
+            nce_t: 0.07,
+            num_patches: 256,
+            nce_includes_all_negatives_from_minibatch: false,
+            flip_equivariance: false,
             pool_size: 50,
             batch_size: 1,
             accumulate: 1,
@@ -263,7 +308,7 @@ pub struct Preset {
 }
 
 /// The presets, smallest first.
-pub const PRESETS: [Preset; 5] = [
+pub const PRESETS: [Preset; 7] = [
     Preset {
         name: "demo",
         label: "One minute",
@@ -289,6 +334,12 @@ pub const PRESETS: [Preset; 5] = [
         label: "The paper's, 256 px",
         about: "The networks and recipe of the paper: about a day on a good GPU.",
     },
+    Preset {
+        name: "fastcut",
+        label: "FastCUT, 256 px",
+        about: "From A to B alone, lighter and faster (Park et al. 2020).",
+    },
+    Preset { name: "cut", label: "CUT, 256 px", about: "From A to B alone (Park et al. 2020)." },
 ];
 
 impl Preset {
@@ -339,6 +390,8 @@ impl TrainConfig {
             "quick" => {
                 Self { size: 32, load_size: 32, ngf: 8, n_blocks: 2, ndf: 8, steps: 600, preview_every: 20, ..official }
             }
+            "cut" => Self { steps: 2 * official.steps, ..official.with_model("cut") },
+            "fastcut" => official.with_model("fastcut"),
             _ => return None,
         };
         Some(Self { preset: name.into(), ..config })
@@ -351,6 +404,28 @@ impl TrainConfig {
     pub fn differs(&self, other: &Self) -> Option<&'static Field> {
         let fixed = Self::FIELDS.iter().filter(|field| !Self::MAY_CHANGE.contains(&field.name));
         fixed.into_iter().find(|field| self.get(field.name) != other.get(field.name))
+    }
+
+    /// Whether there is one generator, from A to B, and no way back.
+    pub fn is_one_sided(&self) -> bool {
+        self.model != ModelKind::CycleGan
+    }
+
+    /// The numbers of the maps that a one-sided training compares.
+    ///
+    /// # Errors
+    /// A sentence, when they are no growing list of places in the generator.
+    pub fn feature_layers(&self) -> Result<Vec<usize>, String> {
+        let down = if self.downsample == Downsample::Blurred { 4 } else { 3 };
+        let up = if self.upsample == Upsample::Blurred { 4 } else { 3 };
+        let end = 4 + 2 * (down + up) + self.n_blocks as usize;
+        let layers: Result<Vec<usize>, _> = self.nce_layers.split(',').map(|layer| layer.trim().parse()).collect();
+        let is_good =
+            |layers: &Vec<usize>| layers.windows(2).all(|pair| pair[0] < pair[1]) && layers.iter().all(|&n| n < end);
+        layers.ok().filter(is_good).ok_or_else(|| {
+            let last = (end - 1).to_string();
+            ["nce_layers must be a growing list of numbers up to ", &last, " such as 0,4,8,12,16."].concat()
+        })
     }
 
     /// Layers of the discriminators, by their kind; `None` for the one of single pixels.
@@ -402,7 +477,13 @@ impl TrainConfig {
 
     /// What is wrong with it, in one sentence; `Ok` when a training can start.
     pub fn check(&self) -> Result<(), String> {
-        let positive = [("ngf", self.ngf), ("n_blocks", self.n_blocks), ("ndf", self.ndf), ("n_layers", self.n_layers)];
+        let positive = [
+            ("ngf", self.ngf),
+            ("n_blocks", self.n_blocks),
+            ("ndf", self.ndf),
+            ("n_layers", self.n_layers),
+            ("net_f_nc", self.net_f_nc),
+        ];
         if let Some((name, _)) = positive.iter().find(|(_, value)| *value == 0 || *value > 512) {
             return Err(format!("{name} must be between 1 and 512."));
         }
@@ -438,6 +519,8 @@ impl TrainConfig {
             self.lambda_b,
             self.lambda_identity,
             self.lambda_gp,
+            self.lambda_gan,
+            self.lambda_nce,
             self.init_gain,
             self.clip_grad,
         ];
@@ -475,6 +558,9 @@ impl TrainConfig {
         if self.skip && !matches!(self.net_g, NetG::Resnet | NetG::MobileResnet) {
             return Err(format!("skip is for residual generators; {} has skips of its own.", self.net_g.as_str()));
         }
+        if self.is_one_sided() {
+            self.check_one_sided()?;
+        }
         let multiple = self.multiple();
         if !self.size.is_multiple_of(multiple) {
             return Err(format!(
@@ -482,6 +568,26 @@ impl TrainConfig {
                 self.net_g.as_str(),
                 self.size
             ));
+        }
+        Ok(())
+    }
+
+    fn check_one_sided(&self) -> Result<(), String> {
+        self.feature_layers()?;
+        let name = self.model.as_str();
+        let is_residual = matches!(self.net_g, NetG::Resnet | NetG::MobileResnet);
+        if !is_residual || self.checkpoint_activations {
+            let wrong = if is_residual { "checkpoint_activations" } else { self.net_g.as_str() };
+            return Err([name, " has a residual generator and keeps its activations: not with ", wrong, "."].concat());
+        }
+        if !self.init_ba.is_empty() || !self.init_da.is_empty() {
+            return Err(
+                [name, " has no generator from B and no discriminator of A: leave init_ba and init_da away."].concat()
+            );
+        }
+        let is_good = self.nce_t.is_finite() && self.nce_t > 0.0 && (1..=4096).contains(&self.num_patches);
+        if !is_good {
+            return Err("nce_t must be over 0, num_patches between 1 and 4096.".into());
         }
         Ok(())
     }

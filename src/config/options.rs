@@ -3,7 +3,32 @@
 //! The command line makes its flags of it, a TOML file its keys and comments. A value travels as text, written as in
 //! TOML but without quotation marks.
 
-use super::{Choice, ConfigError, NetG, Preset, TrainConfig};
+use super::{Choice, ConfigError, ModelKind, NetG, Preset, TrainConfig};
+
+/// What a model brings along, besides what is its own anyway.
+const BROUGHT: [(ModelKind, &[(&str, &str)]); 2] = [
+    (
+        ModelKind::Cut,
+        &[
+            ("nce_idt", "true"),
+            ("lambda_nce", "1.0"),
+            ("flip_equivariance", "false"),
+            ("downsample", "blurred"),
+            ("upsample", "blurred"),
+        ],
+    ),
+    (
+        ModelKind::FastCut,
+        &[
+            ("nce_idt", "false"),
+            ("lambda_nce", "10.0"),
+            ("flip_equivariance", "true"),
+            ("downsample", "blurred"),
+            ("upsample", "blurred"),
+            ("decay_from", "0.75"),
+        ],
+    ),
+];
 
 /// An option of [`TrainConfig`].
 #[derive(Clone, Copy, Debug)]
@@ -238,6 +263,8 @@ pub(super) const fn field(
 #[derive(Clone, Debug, Default)]
 pub struct Changes {
     preset: Option<&'static str>,
+    /// Of a model.
+    model: Option<&'static str>,
     /// Whatever was given by a name of its own counts before what another one brought along.
     brought: Vec<(&'static Field, String)>,
     given: Vec<(&'static Field, String)>,
@@ -247,7 +274,7 @@ impl Changes {
     /// The change of one option; `None` when the value is none for it.
     pub fn of_one(field: &'static Field, text: &str) -> Option<Self> {
         let is_good = TrainConfig::default().put(field.name, text);
-        is_good.then(|| Self { given: vec![(field, text.to_owned())], ..Self::default() })
+        is_good.then(|| Self { given: vec![(field, text.to_owned())], model: model(field, text), ..Self::default() })
     }
 
     /// Adds a change. Names may be the official code's; its `netG` of `resnet_9blocks` sets `n_blocks`, too.
@@ -267,6 +294,10 @@ impl Changes {
             self.preset = Some(Preset::named(text)?.name);
             return Ok(());
         }
+        // CUT's code has its names in capitals, too.
+        let lower = text.to_ascii_lowercase();
+        let text = if model(field, text).is_some() { lower.as_str() } else { text };
+        self.model = model(field, text).or(self.model);
         let blocks = text.strip_prefix("resnet_").and_then(|rest| rest.strip_suffix("blocks"));
         let blocks = blocks.filter(|blocks| u32::read(blocks).is_some());
         if let (Kind::Choice(NetG::NAMES), Some(blocks), Some(n_blocks)) =
@@ -287,6 +318,13 @@ impl Changes {
 
     /// The options that are changed, with their new values; the last of an option counts.
     pub fn iter(&self) -> impl Iterator<Item = (&'static Field, &str)> {
+        let model = BROUGHT.iter().filter(|(model, _)| Some(model.as_str()) == self.model);
+        let of_model = model.flat_map(|(_, values)| values.iter().copied());
+        of_model.filter_map(|(name, text)| Some((Field::named(name)?, text))).chain(self.asked())
+    }
+
+    /// The same without what comes with a model.
+    pub fn asked(&self) -> impl Iterator<Item = (&'static Field, &str)> {
         self.brought.iter().chain(&self.given).map(|(field, text)| (*field, text.as_str()))
     }
 
@@ -297,6 +335,22 @@ impl Changes {
 }
 
 impl TrainConfig {
+    /// The same with a model and what it brings along.
+    pub(super) fn with_model(mut self, name: &str) -> Self {
+        if let Some(change) = Field::named("model").and_then(|field| Changes::of_one(field, name)) {
+            self.apply(&change);
+        }
+        self
+    }
+
+    /// Gives options that a model brings along their values of the preset back.
+    pub fn forget_model(&mut self) {
+        let preset = Self::preset(&self.preset).unwrap_or_default();
+        for (name, _) in BROUGHT.iter().flat_map(|(_, values)| *values) {
+            self.put(name, &preset.get(name).unwrap_or_default());
+        }
+    }
+
     /// Makes the changes. Another training size keeps the margin that the crop has, unless `load_size` is changed, too.
     pub fn apply(&mut self, changes: &Changes) {
         let before = (u64::from(self.size.max(1)), u64::from(self.load_size));
@@ -308,6 +362,11 @@ impl TrainConfig {
             self.load_size = u32::try_from(before.1 * u64::from(self.size) / before.0).unwrap_or(u32::MAX);
         }
     }
+}
+
+/// The name of the model, if it is that option.
+fn model(field: &Field, text: &str) -> Option<&'static str> {
+    (field.kind == Kind::Choice(ModelKind::NAMES)).then(|| ModelKind::read(text).unwrap_or_default().as_str())
 }
 
 /// The text, if the option can take it.

@@ -7,6 +7,7 @@ mod adversary;
 #[cfg(test)]
 mod derivatives;
 pub mod diff_augment;
+pub mod patch_nce;
 mod penalty;
 
 use burn::tensor::Tensor;

@@ -12,7 +12,7 @@ use burn::tensor::backend::Backend;
 use serde::{Deserialize, Serialize};
 
 use super::{Generator, PatchDiscriminator, PatchDiscriminatorConfig, ResnetGeneratorConfig, UnetGeneratorConfig};
-use crate::config::{Norm, Upsample};
+use crate::config::{self, Norm, Upsample};
 
 /// A parameter's name and shape.
 pub type Parameter = (String, Vec<usize>);
@@ -133,6 +133,16 @@ impl From<Upsample> for Doubling {
         match upsample {
             Upsample::Transposed => Self::Transposed,
             Upsample::Resize => Self::Resize,
+            Upsample::Blurred => Self::Blurred,
+        }
+    }
+}
+
+impl From<config::Downsample> for Downsample {
+    fn from(downsample: config::Downsample) -> Self {
+        match downsample {
+            config::Downsample::Strided => Self::Strided,
+            config::Downsample::Blurred => Self::Blurred,
         }
     }
 }
@@ -148,6 +158,9 @@ pub struct PatchStyle {
     pub affine: bool,
     /// Whether every weight is divided by its largest singular value.
     pub spectral: bool,
+    /// Whether the size is halved by blurs, the default of CUT; never of one that judges single pixels.
+    #[serde(default)]
+    pub blurred: bool,
 }
 
 impl ResnetStyle {
@@ -163,7 +176,7 @@ impl ResnetStyle {
 
 impl PatchStyle {
     /// As in the paper.
-    pub const PAPER: Self = Self { pixel: false, norm: Norm::Instance, affine: false, spectral: false };
+    pub const PAPER: Self = Self { pixel: false, norm: Norm::Instance, affine: false, spectral: false, blurred: false };
 }
 
 impl Architecture {
@@ -368,18 +381,24 @@ impl Architecture {
         if let Some(&[ndf, in_channels, 1, 1]) = shape("net.0.weight").or(shape("net.0.weight_orig")) {
             let affine = has("net.3.weight");
             let spectral = has("net.0.weight_orig");
-            let style = PatchStyle { pixel: true, norm: norm("net.2", affine), affine, spectral };
+            let style = PatchStyle { pixel: true, norm: norm("net.2", affine), affine, spectral, blurred: false };
             return Self::Patch { in_channels, ndf, n_layers: 1, style }.within_bounds();
         }
         let spectral = has("model.0.weight_orig");
         let weight = if spectral { "weight_orig" } else { "weight" };
         if let Some(&[ndf, in_channels, 4, 4]) = shape(&format!("model.0.{weight}")) {
-            let is_layer = |layer: usize| has(&format!("model.{}.{weight}", 3 * layer - 1));
+            let blurred = has("model.2.filt");
+            let modules = if blurred { 4 } else { 3 };
+            let is_layer = |layer: usize| has(&format!("model.{}.{weight}", modules * layer - 1));
             let layers = (1..=MAX_BLOCKS).find(|&layer| !is_layer(layer))? - 1;
-            // The last of them is the map itself.
-            let n_layers = layers.checked_sub(1).filter(|&n| n > 0)?;
-            let affine = has("model.3.weight");
-            let style = PatchStyle { pixel: false, norm: norm("model.2", affine), affine, spectral };
+            // The last of them is the map itself, but behind blurs, where the layer before it has none.
+            let n_layers = if blurred { layers } else { layers.checked_sub(1)? };
+            if n_layers == 0 {
+                return None;
+            }
+            let affine = has(&format!("model.{modules}.weight"));
+            let norm = norm(&format!("model.{}", modules - 1), affine);
+            let style = PatchStyle { pixel: false, norm, affine, spectral, blurred };
             return Self::Patch { in_channels, ndf, n_layers, style }.within_bounds();
         }
         None
@@ -415,9 +434,9 @@ impl Architecture {
     /// The discriminator of this architecture with all weights zero; `None` for a generator.
     pub fn discriminator<B: Backend>(&self, device: &B::Device) -> Option<PatchDiscriminator<B>> {
         let Self::Patch { in_channels, ndf, n_layers, style } = *self else { return None };
-        let PatchStyle { pixel, norm, affine, spectral } = style;
+        let PatchStyle { pixel, norm, affine, spectral, blurred } = style;
         let n_layers = (!pixel).then_some(n_layers);
-        Some(PatchDiscriminatorConfig { in_channels, ndf, n_layers, norm, affine, spectral }.init(device))
+        Some(PatchDiscriminatorConfig { in_channels, ndf, n_layers, norm, affine, spectral, blurred }.init(device))
     }
 }
 
@@ -587,20 +606,28 @@ impl List {
     }
 
     fn patch(&mut self, inputs: usize, ndf: usize, n_layers: usize, style: PatchStyle) {
-        let PatchStyle { pixel, norm, affine, spectral } = style;
+        let PatchStyle { pixel, norm, affine, spectral, blurred } = style;
         let affine = affine && norm == Norm::Instance;
         let (root, kernel) = if pixel { ("net", 1) } else { ("model", 4) };
         let width = |layer: usize| ndf * (1 << layer.min(3));
+        // [conv, norm, leaky relu, blur], of which the first layer has no norm and the last none behind it.
+        let modules = if blurred { 4 } else { 3 };
         (self.spectral, self.biased) = (spectral, true);
         self.convolution(&format!("{root}.0"), ndf, inputs, kernel);
+        if blurred {
+            self.filter(format!("{root}.2"), ndf, 3);
+        }
         self.biased = norm == Norm::Instance;
         for layer in 1..=n_layers {
-            // [conv, norm, leaky relu]
-            self.convolution(&format!("{root}.{}", 3 * layer - 1), width(layer), width(layer - 1), kernel);
-            self.norm(&format!("{root}.{}", 3 * layer), width(layer), affine);
+            let first = modules * layer - 1;
+            self.convolution(&format!("{root}.{first}"), width(layer), width(layer - 1), kernel);
+            self.norm(&format!("{root}.{}", first + 1), width(layer), affine);
+            if blurred && layer < n_layers {
+                self.filter(format!("{root}.{}", first + 3), width(layer), 3);
+            }
         }
         self.biased |= !pixel;
-        self.convolution(&format!("{root}.{}", 3 * n_layers + 2), 1, width(n_layers), kernel);
+        self.convolution(&format!("{root}.{}", modules * n_layers + 2), 1, width(n_layers), kernel);
     }
 
     fn convolution(&mut self, layer: &str, outputs: usize, inputs: usize, kernel: usize) -> &mut Self {
@@ -720,9 +747,10 @@ mod tests {
         }
         for pixel in [false, true] {
             for (norm, affine) in [(Norm::Instance, false), (Norm::Instance, true), (Norm::None, false)] {
-                for spectral in [false, true] {
-                    let style = PatchStyle { pixel, norm, affine, spectral };
-                    let patch = Architecture::Patch { in_channels: 3, ndf: 5, n_layers: 1, style };
+                for (spectral, blurred) in [(false, false), (true, false), (false, !pixel), (true, !pixel)] {
+                    let style = PatchStyle { pixel, norm, affine, spectral, blurred };
+                    let n_layers = if blurred { 3 } else { 1 };
+                    let patch = Architecture::Patch { in_channels: 3, ndf: 5, n_layers, style };
                     assert_eq!(inferred(&patch.parameters()), Some(patch));
                 }
             }

@@ -9,7 +9,7 @@ use burn::tensor::backend::Backend;
 use super::Dual;
 use super::layers::{Conv, ConvNorm, NormStyle};
 use crate::config::Norm;
-use crate::kernels::{self, Activation, Geometry, Kernels};
+use crate::kernels::{Geometry, Kernels};
 
 /// Slope of every leaky ReLU.
 const SLOPE: f32 = 0.2;
@@ -36,6 +36,9 @@ pub struct PatchDiscriminatorConfig {
     /// Whether every weight is divided by its largest singular value.
     #[config(default = false)]
     pub spectral: bool,
+    /// Whether the size is halved by a blur after the activation, as in CUT's code, and not by a stride.
+    #[config(default = false)]
+    pub blurred: bool,
 }
 
 impl PatchDiscriminatorConfig {
@@ -44,22 +47,27 @@ impl PatchDiscriminatorConfig {
         let style = NormStyle { norm: self.norm, affine: self.affine };
         let layers = self.n_layers.unwrap_or(1);
         let channels = |layer: usize| self.ndf * (1 << layer.min(3));
+        let is_blurred = self.blurred && self.n_layers.is_some();
         let geometry = |stride| match self.n_layers {
-            Some(_) => Geometry::zero(4, stride, 1),
+            Some(_) => Geometry::zero(4, if is_blurred { 1 } else { stride }, 1),
             None => Geometry::zero(1, 1, 0),
         };
         let conv = |inputs, outputs, stride| {
             Conv::new(inputs, outputs, geometry(stride), device).with_spectral_norm(self.spectral)
         };
-        let middle = (1..=layers).map(|layer| {
-            let stride = if layer == layers { 1 } else { 2 };
-            let conv = conv(channels(layer - 1), channels(layer), stride).with_bias(style.leaves_bias());
-            ConvNorm::new(conv, channels(layer), style, SLOPE, device)
+        let layer = |conv, layer: usize, style| {
+            let made = ConvNorm::new(conv, channels(layer), style, SLOPE, device);
+            if is_blurred && layer < layers { made.with_blur(channels(layer), device) } else { made }
+        };
+        let middle = (1..=layers).map(|number| {
+            let stride = if number == layers { 1 } else { 2 };
+            let conv = conv(channels(number - 1), channels(number), stride).with_bias(style.leaves_bias());
+            layer(conv, number, style)
         });
         // The official code leaves the bias out of the last layer of single pixels, too, where there is no norm.
         let head_bias = self.n_layers.is_some() || style.leaves_bias();
         PatchDiscriminator {
-            stem: conv(self.in_channels, self.ndf, 2),
+            stem: layer(conv(self.in_channels, self.ndf, 2), 0, NormStyle::NONE),
             middle: middle.collect(),
             head: conv(channels(layers), 1, 1).with_bias(head_bias),
         }
@@ -72,7 +80,7 @@ impl PatchDiscriminatorConfig {
 /// The fields stand in the order of the official `state_dict`.
 #[derive(Module, Debug)]
 pub struct PatchDiscriminator<B: Backend> {
-    stem: Conv<B>,
+    stem: ConvNorm<B>,
     middle: Vec<ConvNorm<B>>,
     head: Conv<B>,
 }
@@ -93,7 +101,7 @@ impl<B: Kernels> PatchDiscriminator<B> {
     /// - input: `[N, in_channels, H, W]` in [-1, 1]
     /// - output: `[N, 1, H', W']`; 256² gives 30×30, single pixels `[N, 1, H, W]`
     pub fn forward(&self, input: Tensor<B, 4>) -> Tensor<B, 4> {
-        let stem = kernels::activate(self.stem.forward(input), Activation::LeakyRelu(SLOPE));
+        let stem = self.stem.forward(input);
         let features = self.middle.iter().fold(stem, |planes, layer| layer.forward(planes));
         self.head.forward(features)
     }
@@ -105,7 +113,7 @@ impl<B: Kernels> PatchDiscriminator<B> {
     /// - input, direction: `[N, in_channels, H, W]`
     /// - output: as [`PatchDiscriminator::forward`]
     pub fn derivative_along(&self, input: Tensor<B, 4>, direction: Tensor<B, 4>) -> Tensor<B, 4> {
-        let stem = self.stem.dual(Dual { value: input, tangent: direction }).leaky_relu(SLOPE);
+        let stem = self.stem.dual(Dual { value: input, tangent: direction });
         let features = self.middle.iter().fold(stem, |planes, layer| layer.dual(planes));
         // The map itself is not needed, only its derivative.
         self.head.derivative(features.tangent)

@@ -158,6 +158,15 @@ impl<B: Kernels> ResnetGenerator<B> {
         std::iter::once(&self.stem).chain(&self.down).collect()
     }
 
+    /// The layer of a stage, where that is one.
+    pub fn layer(&self, stage: usize) -> Option<&ConvNorm<B>> {
+        let decoder = 1 + self.down.len() + self.blocks.len();
+        match stage.checked_sub(decoder) {
+            Some(layer) => self.up.get(layer),
+            None => self.encoder().get(stage).copied(),
+        }
+    }
+
     /// The residual blocks between encoder and decoder.
     pub fn blocks(&self) -> &[ResidualBlock<B>] {
         &self.blocks

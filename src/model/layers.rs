@@ -165,7 +165,24 @@ impl<B: Kernels> Conv<B> {
         self.rows(band, start, rows, self.bias())
     }
 
+    /// The input as the convolution proper sees it: made larger, where this is a doubling one of that kind.
+    pub fn widen(&self, input: Tensor<B, 4>) -> Tensor<B, 4> {
+        match (self.kind, &self.filter) {
+            (Kind::Resized, _) => repeated(input),
+            (Kind::Spread, Some(filter)) => spread(input, filter.val().set_require_grad(false).narrow(0, 0, 1)),
+            (Kind::Spread, None) => {
+                let filter = binomial(1, [1.0, 3.0, 3.0, 1.0], 4.0, &input.device());
+                spread(input, filter)
+            }
+            _ => input,
+        }
+    }
+
     fn run(&self, input: Tensor<B, 4>, bias: Option<Tensor<B, 1>>) -> Tensor<B, 4> {
+        self.convolve(self.widen(input), bias)
+    }
+
+    fn convolve(&self, input: Tensor<B, 4>, bias: Option<Tensor<B, 1>>) -> Tensor<B, 4> {
         let [_, _, height, width] = input.dims();
         let weight = self.weight.val();
         let weight = match &self.spectral {
@@ -173,16 +190,8 @@ impl<B: Kernels> Conv<B> {
             None => weight,
         };
         match self.kind {
-            Kind::Plain => kernels::conv2d(input, weight, bias, self.geometry),
+            Kind::Plain | Kind::Resized | Kind::Spread => kernels::conv2d(input, weight, bias, self.geometry),
             Kind::Transposed => kernels::conv_transpose2d(input, weight, bias, [2 * height, 2 * width], self.geometry),
-            Kind::Resized => kernels::conv2d(repeated(input), weight, bias, self.geometry),
-            Kind::Spread => {
-                let filter = match &self.filter {
-                    Some(filter) => filter.val().set_require_grad(false),
-                    None => binomial(input.dims()[1], [1.0, 3.0, 3.0, 1.0], 4.0, &input.device()),
-                };
-                kernels::conv2d(spread(input, filter), weight, bias, self.geometry)
-            }
             Kind::Depthwise => kernels::depthwise_conv2d(input, weight, bias, self.geometry),
         }
     }
@@ -203,33 +212,27 @@ fn binomial<B: Backend, const K: usize>(channels: usize, row: [f32; K], sum: f32
     Tensor::from_data(TensorData::new(values.repeat(channels), [channels, 1, K, K]), device)
 }
 
-/// The size doubled by the adjoint of a blur that keeps every second pixel, `[C, 1, 4, 4]`, with the outermost pixels
+/// The size doubled by the adjoint of a blur that keeps every second pixel, `[1, 1, 4, 4]`, with the outermost pixels
 /// repeated once around the map (CUT's `Upsample`). With the binomial filter of the sum 4 it is bilinear.
-fn spread<B: Backend>(planes: Tensor<B, 4>, filter: Tensor<B, 4>) -> Tensor<B, 4> {
+fn spread<B: Kernels>(planes: Tensor<B, 4>, filter: Tensor<B, 4>) -> Tensor<B, 4> {
     let [batch, channels, height, width] = planes.dims();
     let edge = |planes: Tensor<B, 4>, axis: usize| {
         let side = planes.dims()[axis];
         let border = |at: usize| planes.clone().narrow(axis, at, 1);
         Tensor::cat(vec![border(0), planes.clone(), border(side - 1)], axis)
     };
-    let wide = edge(edge(planes, 2), 3);
-    // Which pixels of the wide map an even or odd output is made of, and by which taps.
-    let taps = [[(0, 3), (1, 1)], [(1, 2), (2, 0)]];
-    let phase = |row: usize, column: usize| {
-        let parts = taps[row].into_iter().flat_map(|down| taps[column].map(|right| (down, right)));
-        let parts = parts.map(|((y, row), (x, column))| {
-            let factor = filter.clone().narrow(2, row, 1).narrow(3, column, 1).reshape([1, channels, 1, 1]);
-            wide.clone().narrow(2, y, height).narrow(3, x, width) * factor
-        });
-        let [first, rest @ ..] =
-            <[Tensor<B, 4>; 4]>::try_from(parts.collect::<Vec<_>>()).unwrap_or_else(|_| unreachable!("two by two"));
-        rest.into_iter().fold(first, |sum, part| sum + part)
-    };
-    let rows = [0, 1].map(|row| {
-        let columns = [0, 1].map(|column| phase(row, column).reshape([batch * channels, height, width, 1]));
-        Tensor::cat(columns.into(), 3).reshape([batch * channels, height, 1, 2 * width])
-    });
-    Tensor::cat(rows.into(), 2).reshape([batch, channels, 2 * height, 2 * width])
+    let wide = edge(edge(planes.reshape([batch * channels, 1, height, width]), 2), 3);
+    let large = kernels::conv_transpose2d(wide, filter, None, [2 * height, 2 * width], Geometry::zero(4, 2, 3));
+    large.reshape([batch, channels, 2 * height, 2 * width])
+}
+
+/// Every second pixel of a map blurred with `[1, 1, 3, 3]` and mirrored around it (CUT's `Downsample`).
+fn blur_and_halve<B: Kernels>(planes: Tensor<B, 4>, blur: Tensor<B, 4>) -> Tensor<B, 4> {
+    let [batch, channels, height, width] = planes.dims();
+    let each = planes.reshape([batch * channels, 1, height, width]);
+    let small = kernels::conv2d(each, blur, None, Geometry { stride: 2, ..Geometry::reflect(3) });
+    let [_, _, rows, columns] = small.dims();
+    small.reshape([batch, channels, rows, columns])
 }
 
 /// Every second row and column.
@@ -331,9 +334,13 @@ impl<B: Kernels> ConvNorm<B> {
     /// the first, or one before the first that is kept.
     pub fn blurred(&self, planes: Tensor<B, 4>, start: usize) -> Tensor<B, 4> {
         let Some(blur) = &self.blur else { return planes };
-        let smooth = kernels::depthwise_conv2d(planes, blur.val().set_require_grad(false), None, Geometry::reflect(3));
+        let blur = blur.val().set_require_grad(false);
+        if start == 0 {
+            return blur_and_halve(planes, blur.narrow(0, 0, 1));
+        }
+        let smooth = kernels::depthwise_conv2d(planes, blur, None, Geometry::reflect(3));
         let rows = smooth.dims()[2];
-        halved(if start == 0 { smooth } else { smooth.narrow(2, 1, rows - 1) })
+        halved(smooth.narrow(2, 1, rows - 1))
     }
 
     /// The rows before the blur, where there is one, that a band of output rows is made of.
@@ -346,7 +353,31 @@ impl<B: Kernels> ConvNorm<B> {
     /// # Shapes
     /// - skipped: as the output
     fn beside(&self, input: Tensor<B, 4>, skipped: Option<Tensor<B, 4>>) -> Tensor<B, 4> {
-        let planes = self.conv.run(input, self.bias());
+        let (planes, _) = self.convolve(self.widen(input));
+        self.behind(planes, skipped)
+    }
+
+    /// The input as the convolution proper sees it.
+    pub fn widen(&self, input: Tensor<B, 4>) -> Tensor<B, 4> {
+        self.conv.widen(input)
+    }
+
+    /// Whether a norm follows the convolution.
+    pub fn has_norm(&self) -> bool {
+        self.norm == Norm::Instance
+    }
+
+    /// The convolution proper, and the bias that is left out of its output, in front of a norm.
+    pub fn convolve(&self, wide: Tensor<B, 4>) -> (Tensor<B, 4>, Option<Tensor<B, 1>>) {
+        (self.conv.convolve(wide, self.bias()), self.conv.bias().filter(|_| self.has_norm()))
+    }
+
+    /// Norm and activation.
+    pub fn activate(&self, planes: Tensor<B, 4>) -> Tensor<B, 4> {
+        self.behind(planes, None)
+    }
+
+    fn behind(&self, planes: Tensor<B, 4>, skipped: Option<Tensor<B, 4>>) -> Tensor<B, 4> {
         let output = match (self.norm, &self.affine) {
             (Norm::Instance, None) => return kernels::instance_norm(planes, skipped, self.slope),
             (Norm::Instance, Some(_)) => self.finish(kernels::instance_norm(planes, None, 1.0)),
@@ -378,7 +409,8 @@ impl<B: Kernels> ConvNorm<B> {
             Some(affine) => unit.affine(shaped(&affine.weight), shaped(&affine.bias)),
             None => unit,
         };
-        scaled.leaky_relu(self.slope)
+        let Dual { value, tangent } = scaled.leaky_relu(self.slope);
+        Dual { value: self.blurred(value, 0), tangent: self.blurred(tangent, 0) }
     }
 
     /// See [`Conv::source_rows`].

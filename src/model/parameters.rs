@@ -24,13 +24,30 @@ pub fn collect<B: Backend>(network: &impl Module<B>) -> Vec<Tensor<B, 1>> {
     collector.0
 }
 
-/// Applies a function to every parameter in turn.
-fn map<B: Backend, M: Module<B>>(network: M, values: &mut dyn FnMut(&[usize]) -> Option<Vec<f32>>) -> M {
-    struct Setter<'a>(&'a mut dyn FnMut(&[usize]) -> Option<Vec<f32>>);
+/// Fields of layers whose values come along with the parameters and are not learned.
+const FILTERS: [&str; 2] = ["filter", "blur"];
+
+/// The new values of a parameter of a shape, if it gets some.
+type Values<'a> = &'a mut dyn FnMut(&[usize], bool) -> Option<Vec<f32>>;
+
+/// Applies a function to every parameter in turn; it hears the shape, and whether it is a filter that is not learned.
+fn map<B: Backend, M: Module<B>>(network: M, values: Values) -> M {
+    struct Setter<'a> {
+        values: Values<'a>,
+        filters: u32,
+    }
     impl<B: Backend> ModuleMapper<B> for Setter<'_> {
+        fn enter_module(&mut self, name: &str, _container_type: &str) {
+            self.filters += u32::from(FILTERS.contains(&name));
+        }
+
+        fn exit_module(&mut self, name: &str, _container_type: &str) {
+            self.filters -= u32::from(FILTERS.contains(&name));
+        }
+
         fn map_float<const D: usize>(&mut self, param: Param<Tensor<B, D>>) -> Param<Tensor<B, D>> {
             let shape = param.val().dims();
-            match (self.0)(&shape) {
+            match (self.values)(&shape, self.filters > 0) {
                 Some(values) => param.map(|old| {
                     let tracked = old.is_require_grad();
                     Tensor::from_data(TensorData::new(values, shape), &old.device()).set_require_grad(tracked)
@@ -39,7 +56,7 @@ fn map<B: Backend, M: Module<B>>(network: M, values: &mut dyn FnMut(&[usize]) ->
             }
         }
     }
-    network.map(&mut Setter(values))
+    network.map(&mut Setter { values, filters: 0 })
 }
 
 /// The network with every parameter set to the next of `values` (row-major, one `Vec` a parameter).
@@ -48,16 +65,19 @@ fn map<B: Backend, M: Module<B>>(network: M, values: &mut dyn FnMut(&[usize]) ->
 /// When a length differs from its parameter's: check names and shapes first.
 pub fn replace<B: Backend, M: Module<B>>(network: M, values: impl IntoIterator<Item = Vec<f32>>) -> M {
     let mut values = values.into_iter();
-    map(network, &mut |_| values.next())
+    map(network, &mut |_, _| values.next())
 }
 
 /// Initial weights of convolutions as the official `init_weights` draws them, with `gain`; biases and the norms'
 /// scales stay as they are. The same numbers on every backend.
 pub fn init<B: Backend, M: Module<B>>(network: M, kind: InitType, gain: f64, seed: u64, name: &str) -> M {
     let mut index = 0;
-    map(network, &mut |shape| {
+    map(network, &mut |shape, is_filter| {
         let mut stream = random::stream(seed, name, index);
         index += 1;
+        if is_filter {
+            return None;
+        }
         let [outputs, inputs, rest @ ..] = shape else { return None };
         let taps: usize = rest.iter().product();
         // PyTorch's names for the second and the first side of a weight, those of transposed convolutions, too.

@@ -29,6 +29,9 @@ pub struct ModelInfo {
     pub data: String,
     /// Licence of the weights.
     pub licence: String,
+    /// What was trained, where it was no pair of generators: `cut`, `fastcut`; else empty.
+    #[serde(default)]
+    pub model: String,
     /// Name of the file whose weights its training began with; empty for new weights.
     #[serde(default)]
     pub started_from: String,
@@ -59,11 +62,21 @@ pub struct Losses {
     pub discriminator_a: f32,
     /// Loss of discriminator_b.
     pub discriminator_b: f32,
+    /// Contrastive loss of the translations of A, times its weight: of a one-sided training, which has no terms of the
+    /// other direction, of cycles and of identities; they are 0.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub nce: Option<f32>,
+    /// The same of pictures of B and their own translations, where there is one; then half of each is in the total.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub nce_y: Option<f32>,
 }
 
 impl Losses {
-    /// The generators' total: adversarial + cycle + identity, both ways.
+    /// The generators' total: adversarial + cycle + identity, both ways; or adversarial + contrastive.
     pub fn generators(&self) -> f32 {
+        if let Some(nce) = self.nce {
+            return self.adversarial_ab + self.nce_y.map_or(nce, |nce_y| (nce + nce_y) / 2.0);
+        }
         self.adversarial_ab + self.adversarial_ba + self.cycle_a + self.cycle_b + self.identity_a + self.identity_b
     }
 
@@ -93,15 +106,16 @@ impl KeptTraining {
     }
 }
 
-/// How good the generators are, on pictures that the training never sees. Each `[A to B, B to A]`.
+/// How good the generators are, on pictures that the training never sees. Each `[A to B, B to A]`; a one-sided training
+/// has distances and pairs of the first alone.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Quality {
     /// Structural similarity of a picture to itself after going there and back.
-    pub cycle_ssim: [f32; 2],
+    pub cycle_ssim: [Option<f32>; 2],
     /// Patch sliced Wasserstein distance of translations to real pictures.
-    pub distance: [f32; 2],
+    pub distance: [Option<f32>; 2],
     /// Structural similarity of translations to their counterparts, where the data has pairs.
-    pub paired_ssim: Option<[f32; 2]>,
+    pub paired_ssim: Option<[Option<f32>; 2]>,
 }
 
 /// Which part of a translation is under way.

@@ -122,6 +122,8 @@ mod tests {
         identity_b: 0.5,
         discriminator_a: 0.2,
         discriminator_b: 0.2,
+        nce: None,
+        nce_y: None,
     };
 
     #[test]

@@ -42,9 +42,12 @@ where
 
         let generators = self.trainer.frozen_generators();
         let judges = self.trainer.discriminators.valid();
+        let (Some(ba), Some(of_a)) = (&generators.ba, &judges.a) else {
+            return Err("A one-sided training takes no picture back: there is nothing to inspect.".into());
+        };
         let (there, back, own_judge, other_judge) = match is_a {
-            true => (&generators.ab, &generators.ba, &judges.a, &judges.b),
-            false => (&generators.ba, &generators.ab, &judges.b, &judges.a),
+            true => (&generators.ab, ba, of_a, &judges.b),
+            false => (ba, &generators.ab, &judges.b, of_a),
         };
         let planes = to_tensor(&real, device);
         let fake = there.forward(planes.clone());

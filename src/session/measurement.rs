@@ -29,39 +29,45 @@ where
         let lost = || "The device was lost while the generators were measured.".to_string();
         let generators = self.trainer.frozen_generators();
         let sides = [
-            (&held_out.a, &held_out.b, &generators.ab, &generators.ba),
-            (&held_out.b, &held_out.a, &generators.ba, &generators.ab),
+            (&held_out.a, &held_out.b, Some(&generators.ab), generators.ba.as_ref()),
+            (&held_out.b, &held_out.a, generators.ba.as_ref(), Some(&generators.ab)),
         ];
         let mut quality = Quality::default();
-        let mut paired = [0.0; 2];
         for (side, (pictures, others, there, back)) in sides.into_iter().enumerate() {
+            let Some(there) = there else { continue };
+            let mut paired = 0.0;
             let mut fakes = Vec::new();
             let mut cycle = 0.0;
             for real in pictures {
                 let fake = there.forward(to_tensor(real, device));
-                let rec = to_picture(back.forward(fake.clone())).await.ok_or_else(lost)?;
+                if let Some(back) = back {
+                    let rec = to_picture(back.forward(fake.clone())).await.ok_or_else(lost)?;
+                    cycle += evaluate::ssim(real, &rec).map_err(|error| error.to_string())?;
+                }
                 fakes.push(to_picture(fake).await.ok_or_else(lost)?);
-                cycle += evaluate::ssim(real, &rec).map_err(|error| error.to_string())?;
                 host.breathe().await;
             }
             let distance = evaluate::sliced_wasserstein(&fakes, others, 0).map_err(|error| error.to_string())?;
             if held_out.is_paired {
                 for (fake, other) in fakes.iter().zip(others) {
-                    paired[side] +=
-                        evaluate::ssim(fake, other).map_err(|error| error.to_string())? / fakes.len() as f64;
+                    paired += evaluate::ssim(fake, other).map_err(|error| error.to_string())? / fakes.len() as f64;
                 }
             }
-            (quality.cycle_ssim[side], quality.distance[side]) = ((cycle / fakes.len() as f64) as f32, distance as f32);
+            quality.cycle_ssim[side] = back.map(|_| (cycle / fakes.len() as f64) as f32);
+            quality.distance[side] = Some(distance as f32);
+            if held_out.is_paired {
+                quality.paired_ssim.get_or_insert_default()[side] = Some(paired as f32);
+            }
         }
-        quality.paired_ssim = held_out.is_paired.then_some(paired.map(|mean| mean as f32));
-        let mean = quality.distance.iter().sum::<f32>() / 2.0;
+        let distances = || quality.distance.iter().flatten();
+        let mean = distances().sum::<f32>() / distances().count() as f32;
         let is_best = mean.is_finite() && self.trainer.best.is_none_or(|best| mean < best);
         let directions = [Direction::AtoB, Direction::BtoA];
         let mut buffers = Vec::new();
         if is_best {
             // Its file is there from now on, whichever state is gone back to.
             (self.trainer.best, self.good.best) = (Some(mean), Some(mean));
-            for direction in directions {
+            for direction in directions.into_iter().filter(|way| generators.of(*way).is_some()) {
                 let file = self.trainer.weights(direction).await.map_err(|error| error.to_string())?;
                 buffers.push(file.write(Storage::F32).map_err(|error| error.to_string())?);
             }

@@ -182,7 +182,7 @@ where
             }
             Command::Translate { job, model, input, max_side, size } => {
                 let bytes = buffers.next().unwrap_or_default();
-                let trained = |direction| self.training.as_ref().map(|run| run.model(direction));
+                let trained = |direction| self.training.as_ref().and_then(|run| run.model(direction));
                 let chosen = match model.as_str() {
                     TRAINED_A_TO_B => trained(Direction::AtoB),
                     TRAINED_B_TO_A => trained(Direction::BtoA),

@@ -28,23 +28,29 @@ where
         let sides = [
             (
                 fixed(&self.dataset.test_a, &self.dataset.train_a),
-                &generators.ab,
-                &generators.ba,
+                Some(&generators.ab),
+                generators.ba.as_ref(),
                 ["real_a", "fake_b", "rec_a"],
             ),
             (
                 fixed(&self.dataset.test_b, &self.dataset.train_b),
-                &generators.ba,
-                &generators.ab,
+                generators.ba.as_ref(),
+                Some(&generators.ab),
                 ["real_b", "fake_a", "rec_b"],
             ),
         ];
         for (pictures, there, back, kinds) in sides {
+            // One-sided, there are the translations of A.
+            let Some(there) = there else { continue };
             for (row, real) in pictures.into_iter().enumerate() {
                 let fake = there.forward(to_tensor(&real, device));
-                let rec = back.forward(fake.clone());
-                let (Some(fake), Some(rec)) = (to_picture(fake).await, to_picture(rec).await) else { return };
-                for (kind, picture) in kinds.into_iter().zip([real, fake, rec]) {
+                let rec = back.map(|back| back.forward(fake.clone()));
+                let mut shown = vec![real];
+                for made in std::iter::once(fake).chain(rec) {
+                    let Some(made) = to_picture(made).await else { return };
+                    shown.push(made);
+                }
+                for (kind, picture) in kinds.into_iter().zip(shown) {
                     let Picture { width, height, pixels } = picture;
                     cells.push(PreviewCell { kind: kind.into(), row: row as u32, width, height });
                     buffers.push(pixels);

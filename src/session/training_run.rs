@@ -316,15 +316,12 @@ where
         self.preview(host, device).await;
     }
 
-    /// One of its generators, for translating.
-    pub fn model(&self, direction: Direction) -> Model<Inner<A>> {
+    /// One of its generators, for translating, if there is such a one.
+    pub fn model(&self, direction: Direction) -> Option<Model<Inner<A>>> {
         let generators = self.trainer.frozen_generators();
-        let generator = match direction {
-            Direction::AtoB => generators.ab,
-            Direction::BtoA => generators.ba,
-        };
+        let generator = generators.of(direction)?.clone();
         let TrainConfig { ngf, size, .. } = self.trainer.config;
-        Model { generator, ngf: ngf as usize, size, origin: None }
+        Some(Model { generator, ngf: ngf as usize, size, origin: None })
     }
 
     /// Sends out the weight file of one of its generators.

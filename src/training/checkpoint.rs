@@ -16,6 +16,7 @@ use crate::config::{Preprocess, TrainConfig};
 use crate::image_pool::ImagePool;
 use crate::kernels::Kernels;
 use crate::model::architecture::Parameter;
+use crate::model::heads;
 use crate::protocol::Direction;
 use crate::schedule::Plateau;
 use crate::weights::networks::{export, load, take};
@@ -54,6 +55,9 @@ pub enum CheckpointError {
     /// It can be read, but is not what was written.
     #[error("The checkpoint is damaged: its contents do not match its checksum. Go on from an earlier one.")]
     Damaged,
+    /// The generator that is asked for does not exist.
+    #[error("A one-sided training has no generator from B to A.")]
+    OneSided,
     /// Values could not be read from the device.
     #[error("The device was lost while the checkpoint was being written: {0}")]
     Device(String),
@@ -134,6 +138,8 @@ fn number(file: &WeightFile, key: &str) -> Result<u64, CheckpointError> {
 /// The networks' prefixes, in the order in which an optimiser visits its two.
 const GENERATORS: [&str; 2] = ["generator_ab.", "generator_ba."];
 const DISCRIMINATORS: [&str; 2] = ["discriminator_a.", "discriminator_b."];
+/// What a one-sided training compares patches by.
+const HEADS: &str = "heads.";
 /// The generators' moving average.
 const AVERAGE: [&str; 2] = ["average_ab.", "average_ba."];
 
@@ -141,9 +147,43 @@ fn prefixed(prefix: &str, parameters: &[Parameter]) -> Vec<Parameter> {
     parameters.iter().map(|(name, shape)| (format!("{prefix}{name}"), shape.clone())).collect()
 }
 
-/// The parameters of both networks of an optimiser, in its order.
-fn of_both(prefixes: [&str; 2], parameters: &[Parameter]) -> Vec<Parameter> {
-    prefixes.iter().flat_map(|prefix| prefixed(prefix, parameters)).collect()
+/// A training's parameters, each list in the order in which an optimiser visits them.
+struct Layout {
+    generator: Vec<Parameter>,
+    heads: Vec<Parameter>,
+    discriminator: Vec<Parameter>,
+    is_one_sided: bool,
+}
+
+impl Layout {
+    fn of(config: &TrainConfig) -> Self {
+        let heads = config.head_channels().map(|channels| heads::parameters(&channels, config.net_f_nc as usize));
+        Self {
+            generator: config.generator_architecture().parameters(),
+            heads: heads.unwrap_or_default(),
+            discriminator: config.discriminator_architecture().parameters(),
+            is_one_sided: config.is_one_sided(),
+        }
+    }
+
+    /// Those under both prefixes, or, of a one-sided training, under one of them.
+    fn under(&self, prefixes: [&str; 2], one: usize, parameters: &[Parameter]) -> Vec<Parameter> {
+        let prefixes = if self.is_one_sided { &prefixes[one..=one] } else { &prefixes[..] };
+        prefixes.iter().flat_map(|prefix| prefixed(prefix, parameters)).collect()
+    }
+
+    fn generators(&self, prefixes: [&str; 2]) -> Vec<Parameter> {
+        self.under(prefixes, 0, &self.generator)
+    }
+
+    /// Generators and heads, which learn together.
+    fn learners(&self) -> Vec<Parameter> {
+        [self.generators(GENERATORS), prefixed(HEADS, &self.heads)].concat()
+    }
+
+    fn discriminators(&self) -> Vec<Parameter> {
+        self.under(DISCRIMINATORS, 1, &self.discriminator)
+    }
 }
 
 async fn read_back<B: Backend, const D: usize>(
@@ -155,16 +195,12 @@ async fn read_back<B: Backend, const D: usize>(
     Ok(NamedTensor { name, shape, values: data.iter::<f32>().collect() })
 }
 
-async fn export_both<B: Backend, M: Module<B>>(
-    networks: [&M; 2],
+/// Networks that are visited in the order of these names. What follows them, such as the heads of an average, stays away.
+async fn export_all<B: Backend, M: Module<B>>(
+    networks: &M,
     parameters: &[Parameter],
-    prefixes: [&str; 2],
 ) -> Result<Vec<NamedTensor>, CheckpointError> {
-    let mut tensors = Vec::new();
-    for (network, prefix) in networks.into_iter().zip(prefixes) {
-        tensors.extend(export(network, parameters, prefix).await.map_err(CheckpointError::Device)?);
-    }
-    Ok(tensors)
+    export(networks, parameters, "").await.map_err(CheckpointError::Device)
 }
 
 /// Checks that a file has these tensors.
@@ -263,10 +299,7 @@ where
     pub async fn weights(&self, direction: Direction) -> Result<WeightFile, CheckpointError> {
         let parameters = self.config.generator_architecture().parameters();
         let generators = self.frozen_generators();
-        let network = match direction {
-            Direction::AtoB => &generators.ab,
-            Direction::BtoA => &generators.ba,
-        };
+        let network = generators.of(direction).ok_or(CheckpointError::OneSided)?;
         let tensors = export(network, &parameters, "").await.map_err(CheckpointError::Device)?;
         let metadata = metadata::describe(&self.config.model_info(direction, self.step), Some(direction));
         Ok(WeightFile { metadata, tensors, ..WeightFile::default() })
@@ -277,18 +310,15 @@ where
     /// # Errors
     /// When the device is lost, or when a value is not finite: a training gone wrong is not saved.
     pub async fn checkpoint(&self) -> Result<Vec<u8>, CheckpointError> {
-        let generator = self.config.generator_architecture().parameters();
-        let discriminator = self.config.discriminator_architecture().parameters();
-        let mut tensors = Vec::new();
-        let Generators { ab, ba } = &self.generators;
-        tensors.extend(export_both([ab, ba], &generator, GENERATORS).await?);
-        let Discriminators { a, b } = &self.discriminators;
-        tensors.extend(export_both([a, b], &discriminator, DISCRIMINATORS).await?);
-        if let Some(Generators { ab, ba }) = &self.average {
-            tensors.extend(export_both([ab, ba], &generator, AVERAGE).await?);
+        let layout = Layout::of(&self.config);
+        let (learners, discriminators) = (layout.learners(), layout.discriminators());
+        let mut tensors = export_all(&self.generators, &learners).await?;
+        tensors.extend(export_all(&self.discriminators, &discriminators).await?);
+        if let Some(average) = &self.average {
+            tensors.extend(export_all(average, &layout.generators(AVERAGE)).await?);
         }
-        tensors.extend(write_adam(&self.generators_adam, &of_both(GENERATORS, &generator)).await?);
-        tensors.extend(write_adam(&self.discriminators_adam, &of_both(DISCRIMINATORS, &discriminator)).await?);
+        tensors.extend(write_adam(&self.generators_adam, &learners).await?);
+        tensors.extend(write_adam(&self.discriminators_adam, &discriminators).await?);
         tensors.extend(write_pool(&self.pool_a, "pool_a").await?);
         tensors.extend(write_pool(&self.pool_b, "pool_b").await?);
         if let Some(sum) = &self.window.sum {
@@ -330,28 +360,26 @@ where
         let spent = file.metadata.get(SPENT).map_or(Ok(Spent::default()), |text| read_spent(text))?;
         let window_steps = if file.metadata.contains_key(WINDOW_STEPS) { number(&file, WINDOW_STEPS)? } else { 0 };
 
-        let generator = config.generator_architecture().parameters();
-        let discriminator = config.discriminator_architecture().parameters();
-        let generators = of_both(GENERATORS, &generator);
-        let discriminators = of_both(DISCRIMINATORS, &discriminator);
-        holds(&file, &generators)?;
+        let layout = Layout::of(&config);
+        let (learners, discriminators) = (layout.learners(), layout.discriminators());
+        holds(&file, &learners)?;
         holds(&file, &discriminators)?;
+        let averaged = layout.generators(AVERAGE);
         if config.ema > 0.0 {
-            holds(&file, &of_both(AVERAGE, &generator))?;
+            holds(&file, &averaged)?;
         }
-        let mut network = |prefix| load(config.generator(device), &generator, &mut file, prefix);
-        let [to_b, to_a] = GENERATORS;
-        let networks = Generators { ab: network(to_b)?, ba: network(to_a)? };
-        let mut network = |prefix| load(config.discriminator(device), &discriminator, &mut file, prefix);
-        let [of_a, of_b] = DISCRIMINATORS;
-        let judges = Discriminators { a: network(of_a)?, b: network(of_b)? };
+        let both = !config.is_one_sided();
+        let networks = Generators {
+            ab: config.generator(device),
+            ba: both.then(|| config.generator(device)),
+            heads: config.heads(device),
+        };
+        let judges = Discriminators { a: both.then(|| config.discriminator(device)), b: config.discriminator(device) };
+        let (networks, judges) =
+            (load(networks, &learners, &mut file, "")?, load(judges, &discriminators, &mut file, "")?);
         let mut trainer = Self::around(config, networks, judges);
-        if let Some(average) = trainer.average.take() {
-            let [to_b, to_a] = AVERAGE;
-            let ab = load(average.ab, &generator, &mut file, to_b)?;
-            trainer.average = Some(Generators { ab, ba: load(average.ba, &generator, &mut file, to_a)? });
-        }
-        trainer.generators_adam = read_adam(&mut file, &generators, generators_time, device)?;
+        trainer.average = trainer.average.map(|average| load(average, &averaged, &mut file, "")).transpose()?;
+        trainer.generators_adam = read_adam(&mut file, &learners, generators_time, device)?;
         trainer.discriminators_adam = read_adam(&mut file, &discriminators, discriminators_time, device)?;
         trainer.pool_a.restore(read_pool(&mut file, "pool_a", &trainer.config, device)?);
         trainer.pool_b.restore(read_pool(&mut file, "pool_b", &trainer.config, device)?);

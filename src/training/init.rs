@@ -104,25 +104,26 @@ where
         if let Some(option) = (0..INITS.len()).find(|&network| wants(network, texts[network])) {
             return Err(format!("The weights of {} did not arrive.", INITS[option]));
         }
-        let Self { generators: Generators { mut ab, mut ba }, discriminators: Discriminators { mut a, mut b }, .. } =
-            Self::new(TrainConfig { ema: 0.0, ..config.clone() }, device);
+        let Self { generators, discriminators, .. } = Self::new(TrainConfig { ema: 0.0, ..config.clone() }, device);
+        let (Generators { mut ab, mut ba, heads }, Discriminators { mut a, mut b }) = (generators, discriminators);
         for Init { network, mut file, architecture, name } in inits {
             let parameters = architecture.parameters();
             let fails = |error: WeightError| format!("{name}: {error}");
+            // A one-sided training has no others: its configuration says so before it comes here.
             match network {
                 0 => ab = load(ab, &parameters, &mut file, "").map_err(fails)?,
-                1 => ba = load(ba, &parameters, &mut file, "").map_err(fails)?,
-                2 => a = load(a, &parameters, &mut file, "").map_err(fails)?,
+                1 => ba = ba.map(|ba| load(ba, &parameters, &mut file, "")).transpose().map_err(fails)?,
+                2 => a = a.map(|a| load(a, &parameters, &mut file, "")).transpose().map_err(fails)?,
                 _ => b = load(b, &parameters, &mut file, "").map_err(fails)?,
             }
         }
         if config.init_ba == SAME {
-            ba = ab.clone().map(&mut Apart);
+            ba = ba.map(|_| ab.clone().map(&mut Apart));
         }
-        if config.init_ab == SAME {
+        if let (SAME, Some(ba)) = (config.init_ab.as_str(), &ba) {
             ab = ba.clone().map(&mut Apart);
         }
-        Ok(Self::around(config, Generators { ab, ba }, Discriminators { a, b }))
+        Ok(Self::around(config, Generators { ab, ba, heads }, Discriminators { a, b }))
     }
 }
 

@@ -14,8 +14,9 @@ pub fn estimate(config: &TrainConfig) -> u64 {
     let (generator, discriminator) = (config.generator_architecture(), config.discriminator_architecture());
     let pixels = f64::from(config.size) * f64::from(config.size);
     let batch = f64::from(config.batch_size);
-    let generators = 2.0 * generator.parameter_count() as f64;
-    let discriminators = 2.0 * discriminator.parameter_count() as f64;
+    let networks = if config.is_one_sided() { 1.0 } else { 2.0 };
+    let generators = networks * generator.parameter_count() as f64 + heads(config);
+    let discriminators = networks * discriminator.parameter_count() as f64;
     // Parameters and two moments each, once as they are and once as they were last seen to be good.
     let mut values = 2.0 * 3.0 * (generators + discriminators);
     // The generators' gradients, and the new parameters beside the old ones.
@@ -26,7 +27,9 @@ pub fn estimate(config: &TrainConfig) -> u64 {
     if config.ema > 0.0 {
         values += 2.0 * generators;
     }
-    values += 2.0 * f64::from(config.pool_size) * CHANNELS * pixels;
+    if !config.is_one_sided() {
+        values += 2.0 * f64::from(config.pool_size) * CHANNELS * pixels;
+    }
     // The reals and fakes of all passes wait for the discriminators.
     values += f64::from(config.accumulate) * batch * 4.0 * CHANNELS * pixels;
     values += batch * maps(config, generator, discriminator) * pixels;
@@ -46,8 +49,21 @@ pub fn largest_tensor(config: &TrainConfig) -> u64 {
     u64::from(config.batch_size) * joined * maps * ngf * pixels * VALUE as u64
 }
 
+/// Parameters of the projection heads of a one-sided training.
+fn heads(config: &TrainConfig) -> f64 {
+    let width = f64::from(config.net_f_nc);
+    let channels = config.head_channels().unwrap_or_default();
+    channels.into_iter().map(|inputs| width * (inputs as f64 + 1.0) + width * (width + 1.0)).sum()
+}
+
 /// Values for every pixel of the training images that the generators' pass holds for a batch of one.
 fn maps(config: &TrainConfig, generator: Architecture, discriminator: Architecture) -> f64 {
+    if config.is_one_sided() {
+        // The pass that translates, and as much of another as there are features to compare.
+        let samples = if config.nce_idt { 2.0 } else { 1.0 };
+        let encoder = if let Architecture::Resnet { ngf, .. } = generator { 4.0 * ngf as f64 } else { 0.0 };
+        return samples * (2.0 * kept(generator) - encoder) + kept(discriminator);
+    }
     // Translation and identity, then the way back: of two generators.
     let together = if config.lambda_identity == 0.0 { 1.0 } else { 2.0 };
     let samples = 2.0 * (together + 1.0);

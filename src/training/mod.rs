@@ -8,6 +8,7 @@ mod gradients;
 mod init;
 pub mod memory;
 mod networks;
+mod one_sided;
 mod passes;
 pub mod trainer;
 

@@ -3,8 +3,8 @@
 use burn::module::Module;
 use burn::tensor::backend::Backend;
 
-use crate::config::{NetD, NetG, SAME, TrainConfig};
-use crate::model::architecture::{Downsample, PatchStyle, ResnetStyle};
+use crate::config::{Choice, Downsample, NetD, NetG, SAME, TrainConfig};
+use crate::model::architecture::{PatchStyle, ResnetStyle};
 use crate::model::{Architecture, Generator, PatchDiscriminator, parameters};
 use crate::protocol::{Direction, ModelInfo};
 
@@ -17,7 +17,7 @@ impl TrainConfig {
         let Self { affine, norm, upsample, skip, .. } = *self;
         let (ngf, n_blocks) = (self.ngf as usize, self.n_blocks as usize);
         let resnet = |separable| {
-            let (downsample, upsample) = (Downsample::Strided, upsample.into());
+            let (downsample, upsample) = (self.downsample.into(), upsample.into());
             let style = ResnetStyle { separable, downsample, upsample, norm, skip };
             Architecture::Resnet { in_channels: CHANNELS, out_channels: CHANNELS, ngf, n_blocks, affine, style }
         };
@@ -44,6 +44,7 @@ impl TrainConfig {
             norm: self.norm,
             affine: self.affine,
             spectral: self.spectral_norm,
+            blurred: self.downsample == Downsample::Blurred && self.net_d != NetD::Pixel,
         };
         let n_layers = self.patch_layers().unwrap_or(1) as usize;
         Architecture::Patch { in_channels: CHANNELS, ndf: self.ndf as usize, n_layers, style }
@@ -87,6 +88,7 @@ impl TrainConfig {
             step,
             data: self.data.clone(),
             licence: self.licence.clone(),
+            model: if self.is_one_sided() { self.model.as_str().into() } else { String::new() },
             started_from: self.started_from(direction),
             notes: Vec::new(),
             settings: Vec::new(),
@@ -115,6 +117,7 @@ mod tests {
         let configs = [
             base.clone(),
             TrainConfig { upsample: Upsample::Resize, net_d: NetD::Pixel, affine: true, ..base.clone() },
+            TrainConfig { upsample: Upsample::Blurred, downsample: Downsample::Blurred, ..base.clone() },
             TrainConfig { net_g: NetG::MobileResnet, norm: Norm::None, spectral_norm: true, ..base.clone() },
             TrainConfig { net_g: NetG::Unet128, net_d: NetD::Basic, ..base.clone() },
             TrainConfig { net_g: NetG::Unet256, norm: Norm::None, ..base },

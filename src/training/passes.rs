@@ -85,9 +85,9 @@ where
         outputs(&made.map(forward).collect::<Vec<_>>(), batch)
     };
     let (fake_b, idt_b) = translated(&generators.ab, reals[0], reals[1], for_b);
-    let (fake_a, idt_a) = translated(&generators.ba, reals[1], reals[0], for_a);
+    let (fake_a, idt_a) = translated(generators.back(), reals[1], reals[0], for_a);
     let [real_a, real_b] = reals.map(|real| Tensor::<A, 4>::from_inner(real.clone()));
-    let rec_a = generators.ba.forward_with(fake_b.clone(), for_rec_a[0]);
+    let rec_a = generators.back().forward_with(fake_b.clone(), for_rec_a[0]);
     let rec_b = generators.ab.forward_with(fake_a.clone(), for_rec_b[0]);
     let fakes = [&fake_a, &fake_b].map(|fake| fake.clone().inner());
     let identities = idt_a.zip(idt_b).map(|(a, b)| [a, b]);
@@ -106,7 +106,7 @@ where
     A::InnerBackend: Kernels,
 {
     let frozen = generators.valid();
-    [frozen.ba.forward(real_b.clone()), frozen.ab.forward(real_a.clone())]
+    [frozen.back().forward(real_b.clone()), frozen.ab.forward(real_a.clone())]
 }
 
 /// Dropout of the passes that give A's fakes and identities (the second where the two are not made together), B's, and
@@ -140,7 +140,7 @@ where
     };
     let terms = [
         adversary.generator(&judges.b, fake_b, "generator_ab"),
-        adversary.generator(&judges.a, fake_a, "generator_ba"),
+        adversary.generator(judges.of_a(), fake_a, "generator_ba"),
         loss::l1(rec_a, real_a, lambda_a),
         loss::l1(rec_b, real_b, lambda_b),
         identity_a,
@@ -167,7 +167,7 @@ where
 {
     let ([real_a, real_b], [fake_a, fake_b]) = (reals, fakes);
     let terms = [
-        adversary.discriminator(&judges.a, real_a, fake_a, "discriminator_a"),
+        adversary.discriminator(judges.of_a(), real_a, fake_a, "discriminator_a"),
         adversary.discriminator(&judges.b, real_b, fake_b, "discriminator_b"),
     ];
     let values = terms.iter().map(|term| term.clone().inner()).collect();
@@ -202,10 +202,10 @@ where
         let inputs = inputs(config, real, own).into_iter().zip(dropout);
         inputs.map(|(input, dropout)| Trace::forward(generator, input, dropout)).collect::<Vec<_>>()
     };
-    let (of_b, of_a) = (traced(&frozen.ab, real_a, real_b, for_b), traced(&frozen.ba, real_b, real_a, for_a));
+    let (of_b, of_a) = (traced(&frozen.ab, real_a, real_b, for_b), traced(frozen.back(), real_b, real_a, for_a));
     let fake = |traces: &[Trace<A::InnerBackend>]| traces[0].output.clone().narrow(0, 0, batch);
     let (fake_b, fake_a) = (fake(&of_b), fake(&of_a));
-    let rec_a = Trace::forward(&frozen.ba, fake_b.clone(), for_rec_a[0]);
+    let rec_a = Trace::forward(frozen.back(), fake_b.clone(), for_rec_a[0]);
     let rec_b = Trace::forward(&frozen.ab, fake_a.clone(), for_rec_b[0]);
 
     // The losses see the pictures as if they came from nowhere.
@@ -231,10 +231,10 @@ where
     };
 
     let (mut of_ab, to_fake_a) = rec_b.backward(&generators.ab, grad(leaf_rec_b), true);
-    let (mut of_ba, to_fake_b) = rec_a.backward(&generators.ba, grad(leaf_rec_a), true);
+    let (mut of_ba, to_fake_b) = rec_a.backward(generators.back(), grad(leaf_rec_a), true);
     let parts = [
         (&generators.ab, &mut of_ab, of_b, leaves_b, to_fake_b),
-        (&generators.ba, &mut of_ba, of_a, leaves_a, to_fake_a),
+        (generators.back(), &mut of_ba, of_a, leaves_a, to_fake_a),
     ];
     for (generator, sum, traces, leaves, mut to_fake) in parts {
         for (trace, leaf) in traces.into_iter().zip(leaves) {

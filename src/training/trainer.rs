@@ -9,37 +9,67 @@ use burn::tensor::backend::{AutodiffBackend, Backend};
 
 use super::adam::Pace;
 use super::exchange::{self, Exchange};
-use super::{Adam, Gradients, ema, passes};
+use super::{Adam, Gradients, ema, one_sided, passes};
 use crate::config::{LrPolicy, Precision, TrainConfig};
 use crate::image_pool::ImagePool;
 use crate::kernels::{self, Kernels, with_precision};
 use crate::loss::Adversary;
-use crate::model::{Generator, PatchDiscriminator, parameters};
-use crate::protocol::Losses;
+use crate::model::{Generator, Heads, PatchDiscriminator, parameters};
+use crate::protocol::{Direction, Losses};
 use crate::schedule::{self, Plateau};
 
-/// The two generators, optimised together.
+/// The generators, optimised together.
 #[derive(Module, Debug)]
 pub struct Generators<B: Backend> {
     /// Domain A to domain B.
     pub ab: Generator<B>,
-    /// Domain B to domain A.
-    pub ba: Generator<B>,
+    /// Domain B to domain A; none in a one-sided training.
+    pub ba: Option<Generator<B>>,
+    /// What a one-sided training compares patches by, where it has heads.
+    pub heads: Option<Heads<B>>,
 }
 
-/// The two discriminators, named by the domain they judge.
+impl<B: Backend> Generators<B> {
+    /// The one that goes back. A training is one-sided or has all that it needs: see [`Trainer::new`].
+    ///
+    /// # Panics
+    /// In a one-sided training.
+    pub(super) fn back(&self) -> &Generator<B> {
+        let Some(ba) = &self.ba else { panic!("a one-sided training has no way back") };
+        ba
+    }
+
+    /// The generator of a direction, if there is one.
+    pub fn of(&self, direction: Direction) -> Option<&Generator<B>> {
+        match direction {
+            Direction::AtoB => Some(&self.ab),
+            Direction::BtoA => self.ba.as_ref(),
+        }
+    }
+}
+
+/// The discriminators, named by the domain they judge.
 #[derive(Module, Debug)]
 pub struct Discriminators<B: Backend> {
-    /// Judges images of domain A.
-    pub a: PatchDiscriminator<B>,
+    /// Judges images of domain A; none in a one-sided training.
+    pub a: Option<PatchDiscriminator<B>>,
     /// Judges images of domain B.
     pub b: PatchDiscriminator<B>,
 }
 
 impl<B: Backend> Discriminators<B> {
+    /// The one of A.
+    ///
+    /// # Panics
+    /// In a one-sided training, as [`Generators::back`].
+    pub(super) fn of_a(&self) -> &PatchDiscriminator<B> {
+        let Some(a) = &self.a else { panic!("a one-sided training judges B alone") };
+        a
+    }
+
     /// Both after one power iteration of their spectral norms, where they have any.
     pub fn iterate(self) -> Self {
-        Self { a: self.a.iterate(), b: self.b.iterate() }
+        Self { a: self.a.map(PatchDiscriminator::iterate), b: self.b.iterate() }
     }
 }
 
@@ -55,6 +85,12 @@ impl<B: Backend> StepLosses<B> {
     pub async fn read(self) -> Result<Losses, String> {
         let data = self.0.into_data_async().await.map_err(|error| format!("{error:?}"))?;
         let terms: Vec<f32> = data.iter::<f32>().collect();
+        if let [adversarial_ab, nce, ref nce_y @ .., discriminator_b] = terms[..]
+            && nce_y.len() < 2
+        {
+            let (nce, nce_y) = (Some(nce), nce_y.first().copied());
+            return Ok(Losses { adversarial_ab, nce, nce_y, discriminator_b, ..Losses::default() });
+        }
         let [
             adversarial_ab,
             adversarial_ba,
@@ -77,6 +113,7 @@ impl<B: Backend> StepLosses<B> {
             identity_b,
             discriminator_a,
             discriminator_b,
+            ..Losses::default()
         })
     }
 }
@@ -155,9 +192,14 @@ where
     pub fn new(config: TrainConfig, device: &A::Device) -> Self {
         let generator = |name| config.initialised(config.generator(device), name).starting_as_identity();
         let discriminator = |name| config.initialised(config.discriminator(device), name);
-        let generators = Generators { ab: generator("generator_ab"), ba: generator("generator_ba") };
+        let both = !config.is_one_sided();
+        let generators = Generators {
+            ab: generator("generator_ab"),
+            ba: both.then(|| generator("generator_ba")),
+            heads: config.heads(device).map(|heads| config.initialised(heads, "heads")),
+        };
         let discriminators =
-            Discriminators { a: discriminator("discriminator_a"), b: discriminator("discriminator_b") };
+            Discriminators { a: both.then(|| discriminator("discriminator_a")), b: discriminator("discriminator_b") };
         Self::around(config, generators, discriminators)
     }
 
@@ -221,7 +263,9 @@ where
         batches: Vec<[Tensor<A::InnerBackend, 4>; 2]>,
     ) -> Result<StepLosses<A::InnerBackend>, String> {
         self.agree_on_steps(batches.first())?;
-        with_precision(self.precision(batches.first()), || self.step_in_precision(batches))
+        with_precision(self.precision(batches.first()), || {
+            if self.config.is_one_sided() { self.one_sided_step(batches) } else { self.two_sided_step(batches) }
+        })
     }
 
     /// The precision of the configuration where the device has it, else f32: a training goes on anywhere.
@@ -242,8 +286,88 @@ where
         Ok(())
     }
 
+    /// The discriminator learns first, and the generator from what it has become. All that another worker could fail
+    /// in comes before anything of this training changes.
+    fn one_sided_step(
+        &mut self,
+        batches: Vec<[Tensor<A::InnerBackend, 4>; 2]>,
+    ) -> Result<StepLosses<A::InnerBackend>, String> {
+        let is_warming = self.warms_up();
+        let config = self.config.clone();
+        let mut first = self.step * batches.iter().map(|[real, _]| self.of_all_workers(real)).sum::<u64>();
+        let mut judges = self.discriminators.clone();
+        if config.spectral_norm {
+            judges = judges.iterate();
+        }
+        // One batch keeps its graph for the generator; more would take as much memory as they are.
+        let is_kept = batches.len() == 1 && !is_warming;
+        let translate = |[real_a, real_b]: &[Tensor<A::InnerBackend, 4>; 2], number| {
+            let reals = [real_a, real_b].map(|real| Tensor::from_inner(real.clone()));
+            one_sided::translate(&config, &self.generators.ab, reals, number)
+        };
+        let mut seen = Vec::with_capacity(batches.len());
+        let mut discriminator = Mean::default();
+        for reals in batches {
+            let own = first + self.rank() * reals[0].dims()[0] as u64;
+            first += self.of_all_workers(&reals[0]);
+            let adversary = Adversary::new(&config, own);
+            let (fakes, kept) = if is_kept {
+                let translated = translate(&reals, own);
+                (translated.fakes().inner(), Some(translated))
+            } else {
+                let frozen = self.generators.ab.valid();
+                (one_sided::translate(&config, &frozen, reals.clone(), own).fakes(), None)
+            };
+            let (term, mut found) = one_sided::discriminator(&judges.b, adversary, reals[1].clone(), fakes);
+            discriminator.add(term, Gradients::take(&judges, &mut found));
+            seen.push((adversary, reals, kept, own));
+        }
+        let (discriminator_terms, gradients) = self.agreed(discriminator)?;
+        let pace = self.pace(schedule::of_discriminators(&config, self.step, self.plateau.factor));
+        let mut discriminators_adam = self.discriminators_adam.clone();
+        let judges = discriminators_adam.step(judges, gradients, pace);
+
+        let generator_terms = if is_warming {
+            // Terms that nobody has computed.
+            Tensor::zeros([2 + usize::from(config.nce_idt)], &discriminator_terms.device())
+        } else {
+            let frozen = judges.b.clone().no_grad();
+            let mut generator = Mean::default();
+            for (adversary, reals, kept, own) in seen {
+                let translated = kept.unwrap_or_else(|| translate(&reals, own));
+                let pass = one_sided::generator(&config, &self.generators, adversary, &frozen, translated, reals, own);
+                generator.add(pass.terms, pass.gradients);
+            }
+            let (terms, gradients) = self.agreed(generator)?;
+            self.learn(terms, gradients)
+        };
+        (self.discriminators, self.discriminators_adam) = (judges, discriminators_adam);
+        self.step += 1;
+        Ok(StepLosses(kernels::join(vec![generator_terms, discriminator_terms])))
+    }
+
+    /// The generators, their average and what a plateau hears, one step further.
+    fn learn(
+        &mut self,
+        terms: Tensor<A::InnerBackend, 1>,
+        gradients: Gradients<A::InnerBackend>,
+    ) -> Tensor<A::InnerBackend, 1> {
+        let pace = self.pace(self.learning_rate());
+        self.generators = self.generators_adam.step(self.generators.clone(), gradients, pace);
+        if let Some(average) = self.average.take() {
+            let current = parameters::collect(&self.generators).into_iter().map(Tensor::inner).collect();
+            self.average = Some(ema::follow(average, current, self.config.ema));
+        }
+        if self.config.lr_policy == LrPolicy::Plateau {
+            let total = terms.clone().sum();
+            self.window.sum = Some(self.window.sum.take().map_or(total.clone(), |sum| sum + total));
+            self.window.steps += 1;
+        }
+        terms
+    }
+
     /// All that another worker could fail in comes first; then everything changes at once.
-    fn step_in_precision(
+    fn two_sided_step(
         &mut self,
         batches: Vec<[Tensor<A::InnerBackend, 4>; 2]>,
     ) -> Result<StepLosses<A::InnerBackend>, String> {
@@ -286,22 +410,9 @@ where
         }
         let (discriminator_terms, gradients) = self.agreed(discriminators)?;
 
-        let pace = self.pace(self.learning_rate());
         [self.pool_a, self.pool_b] = pools;
         let generator_terms = match of_generators {
-            Some((terms, gradients)) => {
-                self.generators = self.generators_adam.step(self.generators.clone(), gradients, pace);
-                if let Some(average) = self.average.take() {
-                    let current = parameters::collect(&self.generators).into_iter().map(Tensor::inner).collect();
-                    self.average = Some(ema::follow(average, current, config.ema));
-                }
-                if config.lr_policy == LrPolicy::Plateau {
-                    let total = terms.clone().sum();
-                    self.window.sum = Some(self.window.sum.take().map_or(total.clone(), |sum| sum + total));
-                    self.window.steps += 1;
-                }
-                terms
-            }
+            Some((terms, gradients)) => self.learn(terms, gradients),
             // Six terms that nobody has computed.
             None => Tensor::zeros([6], &discriminator_terms.device()),
         };

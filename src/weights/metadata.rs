@@ -29,6 +29,8 @@ pub const DATA: &str = "data";
 pub const LICENCE: &str = "licence";
 /// In a checkpoint: the training's configuration, as JSON.
 pub const CONFIG: &str = "config";
+/// What was trained, where it was no pair of generators: `cut`, `fastcut`.
+pub const MODEL: &str = "model";
 /// Name of the file whose weights the training began with.
 pub const STARTED_FROM: &str = "started_from";
 
@@ -48,6 +50,7 @@ pub fn describe(info: &ModelInfo, direction: Option<Direction>) -> BTreeMap<Stri
         (STEP, number(info.step)),
         (DATA, info.data.clone()),
         (LICENCE, info.licence.clone()),
+        (MODEL, info.model.clone()),
         (STARTED_FROM, info.started_from.clone()),
     ];
     entries.into_iter().filter(|(_, value)| !value.is_empty()).map(|(key, value)| (key.to_owned(), value)).collect()
@@ -67,6 +70,7 @@ pub(super) fn understand(metadata: &BTreeMap<String, String>) -> ModelInfo {
         step: text(STEP).parse().unwrap_or(0),
         data: text(DATA),
         licence: text(LICENCE),
+        model: text(MODEL),
         started_from: text(STARTED_FROM),
         notes: Vec::new(),
         settings: Vec::new(),
@@ -102,6 +106,7 @@ mod tests {
             step: 20_000,
             data: "horse2zebra".into(),
             licence: "MIT".into(),
+            model: "fastcut".into(),
             started_from: "horses.pth".into(),
             notes: Vec::new(),
             settings: Vec::new(),

@@ -23,7 +23,7 @@ pub use error::WeightError;
 use half::f16;
 pub use safetensors::{MAX_FILE_BYTES, MAX_HEADER_BYTES};
 
-use crate::model::architecture::{Architecture, Parameter};
+use crate::model::architecture::{Architecture, FILTER, Parameter};
 pub use crate::protocol::WeightFormat as Format;
 use crate::protocol::{Direction, ModelInfo};
 use error::printable;
@@ -177,6 +177,16 @@ impl WeightFile {
         };
         let architecture = architecture.with_skip(metadata::says_skip(&self.metadata));
         self.fits(&architecture.parameters())?;
+        // Every channel is blurred alike.
+        let is_even = |tensor: &NamedTensor| {
+            let count = tensor.shape[1..].iter().product();
+            let mut filters = tensor.values.chunks(count);
+            let first = filters.next();
+            filters.all(|filter| Some(filter) == first)
+        };
+        if !self.tensors.iter().filter(|tensor| tensor.name.ends_with(FILTER)).all(is_even) {
+            return Err(self.unknown());
+        }
         Ok(architecture)
     }
 

@@ -46,14 +46,14 @@ struct Full {
 
 /// What is told of a tensor.
 #[derive(Deserialize)]
-struct Told {
+pub struct Told {
     norm: f64,
     projections: [f64; 2],
 }
 
 impl Told {
     /// How far values are from those told of, relative to their norm.
-    fn distance(&self, found: &[f32], key: u64) -> f64 {
+    pub fn distance(&self, found: &[f32], key: u64) -> f64 {
         let norm = found.iter().map(|value| f64::from(*value).powi(2)).sum::<f64>().sqrt();
         let projection = |index: u64| -> f64 {
             let onto = uniform(key + index, found.len());
@@ -78,7 +78,8 @@ fn mix(value: u64) -> u64 {
     value ^ (value >> 31)
 }
 
-fn uniform(key: u64, count: usize) -> Vec<f32> {
+/// Values in [-1, 1) of that key.
+pub fn uniform(key: u64, count: usize) -> Vec<f32> {
     let start = mix(key);
     (0..count as u64).map(|index| (mix(start ^ index) >> 40) as f32 / 8_388_608.0 - 1.0).collect()
 }

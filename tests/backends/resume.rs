@@ -2,12 +2,14 @@
 
 use burn::backend::{Autodiff, Flex};
 use burn::tensor::{Tensor, TensorData};
-use cyclegan::config::TrainConfig;
+use cyclegan::config::{Downsample, ModelKind, NetF, TrainConfig, Upsample};
 use cyclegan::data::{Sampler, UnpairedDataset};
 use cyclegan::image::Picture;
+use cyclegan::protocol::Direction;
 use cyclegan::random;
 use cyclegan::training::Trainer;
 use cyclegan::training::checkpoint::{CheckpointError, describe};
+use cyclegan::weights::WeightFile;
 use rand::RngExt;
 
 type A = Autodiff<Flex>;
@@ -72,6 +74,38 @@ fn twenty_steps_are_ten_and_a_checkpoint_and_ten_bit_for_bit() {
 }
 
 #[test]
+fn one_sided_trainings_go_on_bit_for_bit() {
+    let device = Default::default();
+    let tiny = TrainConfig { ngf: 2, ndf: 2, net_f_nc: 8, num_patches: 16, ..config() };
+    let blurred = TrainConfig { downsample: Downsample::Blurred, upsample: Upsample::Blurred, ..tiny.clone() };
+    let configs = [
+        TrainConfig { model: ModelKind::Cut, nce_idt: true, ema: 0.9, dropout: true, ..blurred.clone() },
+        TrainConfig { model: ModelKind::FastCut, flip_equivariance: true, spectral_norm: true, ..blurred },
+        TrainConfig { model: ModelKind::FastCut, net_f: NetF::Sample, warmup_d: 1, nce_layers: "0,4,7".into(), ..tiny },
+    ];
+    for config in configs {
+        assert_eq!(config.check(), Ok(()));
+        let mut whole = Trainer::<A>::new(config.clone(), &device);
+        train(&mut whole, 4);
+        let mut first = Trainer::<A>::new(config, &device);
+        train(&mut first, 2);
+        let checkpoint = saved(&first);
+        let mut second = Trainer::<A>::restore(&checkpoint, &device).expect("its own checkpoint");
+        assert_eq!(saved(&second), checkpoint);
+        train(&mut second, 4);
+        assert_eq!(saved(&second), saved(&whole));
+        assert_ne!(checkpoint, saved(&whole));
+        let file = WeightFile::read(&checkpoint).expect("tensors");
+        let has = |part: &str| file.tensors.iter().any(|tensor| tensor.name.starts_with(part));
+        assert!(has("generator_ab.") && has("first.generator_ab.") && has("discriminator_b."));
+        assert!(!has("generator_ba.") && !has("discriminator_a.") && !has("pool_"));
+        let has_heads = second.config.net_f == NetF::MlpSample;
+        assert_eq!([has("heads.mlp_4.2.weight"), has("second.heads.mlp_0.0.bias")], [has_heads; 2]);
+        assert!(matches!(pollster::block_on(second.weights(Direction::BtoA)), Err(CheckpointError::OneSided)));
+    }
+}
+
+#[test]
 fn a_damaged_checkpoint_is_refused_and_a_weight_file_is_none() {
     let device = Default::default();
     let mut trainer = Trainer::<A>::new(config(), &device);
@@ -89,7 +123,7 @@ fn a_damaged_checkpoint_is_refused_and_a_weight_file_is_none() {
         assert!(matches!(Trainer::<A>::restore(&flipped, &device), Err(CheckpointError::Damaged)), "at {place}");
         assert!(matches!(describe(&flipped), Err(CheckpointError::Damaged)), "at {place}");
     }
-    let weights = pollster::block_on(trainer.weights(cyclegan::protocol::Direction::AtoB)).expect("finite values");
+    let weights = pollster::block_on(trainer.weights(Direction::AtoB)).expect("finite values");
     let weights = weights.write(cyclegan::weights::Storage::F32).expect("finite values");
     assert!(matches!(Trainer::<A>::restore(&weights, &device), Err(CheckpointError::NotACheckpoint)));
 }

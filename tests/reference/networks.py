@@ -9,6 +9,7 @@ import re
 
 from torch import nn
 
+import golden_cut
 import golden_networks
 
 
@@ -70,6 +71,13 @@ def network_for(state):
         norm_kind = "instance" if "model.model.0.bias" in state else "none"
         affine = "model.model.1.model.2.weight" in state
         return golden_networks.Unet(in_channels, out_channels, ngf, halvings, norm_kind, affine)
+    if "model.1.weight" in state and any(name.endswith(".filt") for name in state):
+        ngf, in_channels = state["model.1.weight"].shape[:2]
+        blocks = {found[1] for found in (re.match(r"model\.(\d+)\.conv_block\.", name) for name in state) if found}
+        down = "model.7.filt" in state
+        up = f"model.{10 + 2 * down + len(blocks)}.filt" in state
+        out_channels = state[max(state, key=lambda name: int(name.split(".")[1]))].shape[0]
+        return golden_cut.Generator(in_channels, out_channels, ngf, len(blocks), down, up, "model.2.weight" in state)
     if "model.1.weight" in state:
         ngf, in_channels = state["model.1.weight"].shape[:2]
         blocks = {found[1] for found in (re.match(r"model\.(\d+)\.conv_block\.", name) for name in state) if found}
@@ -85,6 +93,9 @@ def network_for(state):
             return Generator(*shape)
         return golden_networks.Resnet(*shape, style)
     ndf, in_channels = state["model.0.weight"].shape[:2]
+    if "model.2.filt" in state:
+        layers = sum(name.endswith(".weight") for name in state if state[name].dim() == 4) - 2
+        return golden_cut.Discriminator(in_channels, ndf, layers, affine="model.4.weight" in state)
     convolutions = sum(name.endswith(".weight") for name in state)
     return Discriminator(in_channels, ndf, convolutions - 2)
 

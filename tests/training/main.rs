@@ -3,6 +3,7 @@
 mod init;
 mod kill;
 mod machines;
+mod one_sided;
 mod options;
 mod resume;
 #[path = "../support/mod.rs"]

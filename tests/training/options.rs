@@ -28,18 +28,24 @@ const EXAMPLES: &[(&str, &str, &str)] = &[
     ("rotate", "20", ""),
     ("colour_jitter", "0.25", ""),
     ("diff_augment", "true", ""),
+    ("model", "cut", ""),
+    ("model", "fastcut", ""),
     ("net_g", "mobile-resnet", ""),
     ("net_g", "unet_128", "--size 128 --steps 1"),
     ("net_g", "unet_256", "--size 256 --steps 1"),
     ("ngf", "3", ""),
     ("n_blocks", "3", ""),
+    ("downsample", "blurred", ""),
     ("upsample", "resize", ""),
+    ("upsample", "blurred", ""),
     ("skip", "true", ""),
     ("dropout", "true", ""),
     ("net_d", "basic", ""),
     ("net_d", "pixel", ""),
     ("ndf", "3", ""),
     ("n_layers", "2", ""),
+    ("net_f", "sample", "--model cut"),
+    ("net_f_nc", "16", "--model fastcut"),
     ("spectral_norm", "true", ""),
     ("norm", "none", ""),
     ("affine", "true", ""),
@@ -60,6 +66,14 @@ const EXAMPLES: &[(&str, &str, &str)] = &[
     ("lambda_b", "5", ""),
     ("lambda_identity", "0", ""),
     ("lambda_decay_to", "0.5", ""),
+    ("lambda_gan", "0.5", "--model cut"),
+    ("lambda_nce", "2", "--model cut"),
+    ("nce_idt", "true", "--model fastcut"),
+    ("nce_layers", "0,4,8", "--model cut"),
+    ("nce_t", "0.1", "--model cut"),
+    ("num_patches", "64", "--model fastcut"),
+    ("nce_includes_all_negatives_from_minibatch", "true", "--model cut --batch-size 2"),
+    ("flip_equivariance", "true", "--model cut"),
     ("pool_size", "0", ""),
     ("batch_size", "2", ""),
     ("accumulate", "2", ""),
@@ -86,6 +100,7 @@ const EXAMPLES: &[(&str, &str, &str)] = &[
     ("preview_every", "1", ""),
     ("checkpoint_every", "1", ""),
     ("evaluate_every", "1", ""),
+    ("evaluate_every", "2", "--model fastcut"),
 ];
 
 fn metrics(run: &Path) -> Vec<serde_json::Value> {
@@ -186,7 +201,9 @@ fn every_option_is_in_the_help() {
     }
     let headings = TrainConfig::FIELDS.iter().map(|field| help.find(&format!("\n{}:\n", field.group)));
     assert!(headings.is_sorted(), "the headings come in the order of the options");
-    for official in ["netG", "netD", "lambda_A", "lambda_B", "n_layers_D", "lr", "crop_size"] {
+    for official in
+        ["netF", "lambda_NCE", "CUT_mode", "netG", "netD", "lambda_A", "lambda_B", "n_layers_D", "lr", "crop_size"]
+    {
         assert!(help.contains(&format!("--{official}")), "{official}");
     }
 }

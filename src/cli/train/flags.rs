@@ -60,7 +60,10 @@ fn argument(field: &'static Field) -> Arg {
         Kind::Whole => arg.help(about).value_name("N"),
         Kind::Number => arg.help(about).value_name("NUMBER"),
         Kind::Text => arg.help(about).value_name("TEXT"),
-        Kind::Choice(names) => arg.help(about).value_name("NAME").value_parser(named(names)),
+        Kind::Choice(names) => {
+            let arg = arg.help(about).value_name("NAME").value_parser(named(names));
+            arg.ignore_case(field.name == "model")
+        }
     }
 }
 
@@ -134,7 +137,7 @@ mod tests {
     use clap::{Args, FromArgMatches};
 
     use super::*;
-    use crate::config::{NetD, NetG};
+    use crate::config::{Downsample, ModelKind, NetD, NetF, NetG, Upsample};
 
     fn parse(arguments: &[&str]) -> Result<TrainConfig, Error> {
         let matches =
@@ -165,6 +168,17 @@ mod tests {
             words.extend([format!("--{}", flag(field)), all.get(field.name).expect("an option")]);
         }
         assert_eq!(parse(&words.iter().map(String::as_str).collect::<Vec<_>>()).expect("good values"), all);
+    }
+
+    #[test]
+    fn a_model_brings_its_own_along_and_what_is_asked_for_counts() {
+        let config =
+            parse(&"--CUT_mode FastCUT --lambda_NCE 5 --netF sample --preset demo".split(' ').collect::<Vec<_>>());
+        let config = config.expect("CUT's options");
+        assert_eq!((config.model, config.lambda_nce, config.net_f), (ModelKind::FastCut, 5.0, NetF::Sample));
+        assert!(config.flip_equivariance && !config.nce_idt && config.decay_from == 0.75);
+        let cut = parse(&["--no-nce-idt", "--upsample", "resize", "--model", "cut"]).expect("good options");
+        assert!(!cut.nce_idt && cut.upsample == Upsample::Resize && cut.downsample == Downsample::Blurred);
     }
 
     #[test]

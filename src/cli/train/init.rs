@@ -31,7 +31,7 @@ pub fn adopt(config: &mut TrainConfig, given: &[Changes]) -> Result<()> {
         for (name, value) in init.settings() {
             let field = Field::named(name).ok_or_else(|| anyhow!("there is no option {name}"))?;
             let is = config.get(name).unwrap_or_default();
-            let is_given = given.iter().flat_map(Changes::iter).any(|(changed, _)| changed.name == name);
+            let is_given = given.iter().flat_map(Changes::asked).any(|(changed, _)| changed.name == name);
             if is == value {
                 continue;
             }

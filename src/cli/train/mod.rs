@@ -14,7 +14,7 @@ use anyhow::{Context, Result, anyhow, bail};
 
 use super::report;
 use super::{Choice, Console, ExitStatus, Serve};
-use crate::config::{Changes, TrainConfig};
+use crate::config::{Changes, ModelKind, TrainConfig};
 use crate::data::UnpairedDataset;
 use crate::platform::peers::{Peers, Seat};
 use crate::protocol::{Command, Direction, Envelope, Intervals, TrainData};
@@ -30,10 +30,16 @@ const CHECKPOINT_EVERY: u64 = 500;
 const EVALUATE_EVERY: u64 = 1000;
 /// Checkpoints that are kept: one more than needed, should the last be damaged.
 const KEEP: usize = 2;
-/// The official code's, when only one of `--n-epochs` and `--n-epochs-decay` is given.
-const EPOCHS: u64 = 100;
+/// The official codes', of `--n-epochs` and `--n-epochs-decay`, when only one of them is given.
+fn official_epochs(model: ModelKind) -> [u64; 2] {
+    match model {
+        ModelKind::CycleGan => [100, 100],
+        ModelKind::Cut => [200, 200],
+        ModelKind::FastCut => [150, 50],
+    }
+}
 
-/// Trains two generators and two discriminators on images that need no pairs.
+/// Trains two generators and two discriminators on images that need no pairs; with --model cut one of each.
 ///
 /// The run's folder receives checkpoints, config.toml, metrics.jsonl, TensorBoard files, preview pictures and, at the
 /// end, report.html and the two generators' weight files. Ctrl-C saves and stops; --resume goes on.
@@ -91,11 +97,11 @@ pub struct Arguments {
     /// Epochs in all, instead of --steps; one epoch shows every image of the larger pile once.
     #[arg(long, value_name = "N", conflicts_with = "option:steps", help_heading = "Optimisation")]
     epochs: Option<u64>,
-    /// Epochs at the full learning rate, instead of --steps and --decay-from [default: 100 with --n-epochs-decay]
+    /// Epochs at the full learning rate, instead of --steps and --decay-from [default: 100 with --n-epochs-decay; of cut 200, of fastcut 150]
     #[arg(long, value_name = "N", alias = "n_epochs", help_heading = "Optimisation",
         conflicts_with_all = ["option:steps", "option:decay_from", "epochs"])]
     n_epochs: Option<u64>,
-    /// Epochs over which the learning rate then falls to zero [default: 100 with --n-epochs]
+    /// Epochs over which the learning rate then falls to zero [default: 100 with --n-epochs; of cut 200, of fastcut 50]
     #[arg(long, value_name = "N", alias = "n_epochs_decay", help_heading = "Optimisation",
         conflicts_with_all = ["option:steps", "option:decay_from", "epochs"])]
     n_epochs_decay: Option<u64>,
@@ -142,8 +148,10 @@ impl Arguments {
 
     /// Length and decay from the epochs that were asked for.
     fn count_epochs(&self, config: &mut TrainConfig, data: Option<&Pictures>) -> Result<()> {
-        let decaying = (self.n_epochs.is_some() || self.n_epochs_decay.is_some())
-            .then(|| [self.n_epochs, self.n_epochs_decay].map(|epochs| epochs.unwrap_or(EPOCHS)));
+        let decaying = (self.n_epochs.is_some() || self.n_epochs_decay.is_some()).then(|| {
+            let [full, falling] = official_epochs(config.model);
+            [self.n_epochs.unwrap_or(full), self.n_epochs_decay.unwrap_or(falling)]
+        });
         let Some(epochs) = decaying.map(|[full, falling]| full.saturating_add(falling)).or(self.epochs) else {
             return Ok(());
         };
@@ -353,7 +361,8 @@ pub fn run(arguments: Arguments, serve: Serve) -> Result<ExitStatus> {
         recorder.progress.say(&note);
     }
     let export = |direction| Envelope::from(Command::Export { direction });
-    let commands = [command, export(Direction::AtoB), export(Direction::BtoA)];
+    let directions = [Direction::AtoB, Direction::BtoA].into_iter().take(if config.is_one_sided() { 1 } else { 2 });
+    let commands: Vec<_> = std::iter::once(command).chain(directions.map(export)).collect();
     let console = Console::new(commands, |envelope| recorder.hear(envelope))
         .shared_by(usize::from(arguments.workers))
         .among(peers);

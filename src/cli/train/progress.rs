@@ -88,25 +88,28 @@ impl Progress {
             format!("  {} left", FormattedDuration(Duration::from_secs(left.as_secs())))
         });
         let memory = memory.map_or(String::new(), |bytes| format!("  {} MB", bytes >> 20));
-        [
-            format!(
-                "epoch {}  {speed:.2} steps/s  {:.1} images/s  learning rate {:.1e}{memory}{left}",
-                step.epoch,
-                f64::from(*speed) * self.images_per_step as f64,
-                step.learning_rate,
-            ),
-            format!(
-                "generators {:.3}: adversarial {:.3} {:.3}  cycle {:.3} {:.3}  identity {:.3} {:.3}",
-                l.generators(),
-                l.adversarial_ab,
-                l.adversarial_ba,
-                l.cycle_a,
-                l.cycle_b,
-                l.identity_a,
-                l.identity_b
-            ),
-            format!("discriminators: A {:.3}  B {:.3}", l.discriminator_a, l.discriminator_b),
-        ]
+        let pace = format!(
+            "epoch {}  {speed:.2} steps/s  {:.1} images/s  learning rate {:.1e}{memory}{left}",
+            step.epoch,
+            f64::from(*speed) * self.images_per_step as f64,
+            step.learning_rate,
+        );
+        if let Some(nce) = l.nce {
+            let of_b = l.nce_y.map_or(String::new(), |nce_y| format!("  NCE_Y {nce_y:.3}"));
+            let generator = format!("G {:.3}: G_GAN {:.3}  NCE {nce:.3}{of_b}", l.generators(), l.adversarial_ab);
+            return [pace, generator, format!("D {:.3}", l.discriminator_b)];
+        }
+        let generators = format!(
+            "generators {:.3}: adversarial {:.3} {:.3}  cycle {:.3} {:.3}  identity {:.3} {:.3}",
+            l.generators(),
+            l.adversarial_ab,
+            l.adversarial_ba,
+            l.cycle_a,
+            l.cycle_b,
+            l.identity_a,
+            l.identity_b
+        );
+        [pace, generators, format!("discriminators: A {:.3}  B {:.3}", l.discriminator_a, l.discriminator_b)]
     }
 }
 
@@ -130,6 +133,9 @@ mod tests {
         assert!(lines[1].starts_with("generators 1.750: adversarial 0.250 0.000  cycle 1.500 0.000"), "{}", lines[1]);
         assert!(lines[2].ends_with("B 0.125"), "{}", lines[2]);
         assert!(lines.iter().all(|line| line.len() <= 100));
+        let losses = Losses { nce: Some(7.0), nce_y: Some(3.0), ..losses };
+        let one_sided = progress.lines(&Step { losses, ..step }, None);
+        assert_eq!(one_sided[1..], ["G 5.250: G_GAN 0.250  NCE 7.000  NCE_Y 3.000", "D 0.125"]);
         let unknown = progress.lines(&Step { steps_per_second: 0.0, ..step }, None);
         assert!(!unknown[0].contains("left") && !unknown[0].contains("MB"), "{}", unknown[0]);
     }

@@ -97,18 +97,24 @@ impl<'a> Recorder<'a> {
                     "step": step, "epoch": epoch, "losses": losses,
                     "learning_rate": learning_rate, "steps_per_second": steps_per_second,
                 }))?;
-                let scalars = [
+                let mut scalars = vec![
                     ("adversarial/a_to_b", losses.adversarial_ab),
-                    ("adversarial/b_to_a", losses.adversarial_ba),
-                    ("cycle/a", losses.cycle_a),
-                    ("cycle/b", losses.cycle_b),
-                    ("identity/a", losses.identity_a),
-                    ("identity/b", losses.identity_b),
-                    ("discriminator/a", losses.discriminator_a),
                     ("discriminator/b", losses.discriminator_b),
                     ("learning_rate", learning_rate as f32),
                     ("steps_per_second", steps_per_second),
                 ];
+                match losses.nce {
+                    Some(nce) => scalars.push(("nce/a", nce)),
+                    None => scalars.extend([
+                        ("adversarial/b_to_a", losses.adversarial_ba),
+                        ("cycle/a", losses.cycle_a),
+                        ("cycle/b", losses.cycle_b),
+                        ("identity/a", losses.identity_a),
+                        ("identity/b", losses.identity_b),
+                        ("discriminator/a", losses.discriminator_a),
+                    ]),
+                }
+                scalars.extend(losses.nce_y.map(|nce_y| ("nce/b", nce_y)));
                 self.tensorboard.scalars(step, &scalars).context("cannot write the TensorBoard file")?;
                 self.progress.step(&Step { step, epoch, losses, learning_rate, steps_per_second });
             }
@@ -159,17 +165,18 @@ impl<'a> Recorder<'a> {
 
     fn measured(&mut self, step: u64, quality: Quality, is_best: bool) -> Result<()> {
         let Quality { cycle_ssim, distance, paired_ssim } = quality;
-        let both = |name: &str, [ab, ba]: [f32; 2]| format!("{name} {ab:.3} / {ba:.3}");
-        let mut parts = vec![both("cycle SSIM", cycle_ssim), both("patch distance", distance)];
-        let mut scalars = vec![
-            ("held_out/cycle_ssim_a", cycle_ssim[0]),
-            ("held_out/cycle_ssim_b", cycle_ssim[1]),
-            ("held_out/distance_a_to_b", distance[0]),
-            ("held_out/distance_b_to_a", distance[1]),
+        let told = [
+            ("cycle SSIM", cycle_ssim, ["held_out/cycle_ssim_a", "held_out/cycle_ssim_b"]),
+            ("patch distance", distance, ["held_out/distance_a_to_b", "held_out/distance_b_to_a"]),
+            ("paired SSIM", paired_ssim.unwrap_or_default(), ["held_out/paired_a_to_b", "held_out/paired_b_to_a"]),
         ];
-        if let Some(paired) = paired_ssim {
-            parts.push(both("paired SSIM", paired));
-            scalars.extend([("held_out/paired_a_to_b", paired[0]), ("held_out/paired_b_to_a", paired[1])]);
+        let (mut parts, mut scalars) = (Vec::new(), Vec::new());
+        for (name, values, names) in told {
+            let numbers: Vec<String> = values.iter().flatten().map(|value| format!("{value:.3}")).collect();
+            if !numbers.is_empty() {
+                parts.push(format!("{name} {}", numbers.join(" / ")));
+            }
+            scalars.extend(names.into_iter().zip(values).filter_map(|(name, value)| Some((name, value?))));
         }
         self.tensorboard.scalars(step, &scalars)?;
         let is_best = if is_best { ", the best so far" } else { "" };

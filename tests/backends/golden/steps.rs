@@ -124,8 +124,8 @@ where
     };
     let mut trainer = Trainer::<A>::new(options, device);
     trainer.generators.ab = generator("generator_ab.", device).into();
-    trainer.generators.ba = generator("generator_ba.", device).into();
-    trainer.discriminators.a = discriminator("discriminator_a.", device);
+    trainer.generators.ba = Some(generator("generator_ba.", device).into());
+    trainer.discriminators.a = Some(discriminator("discriminator_a.", device));
     trainer.discriminators.b = discriminator("discriminator_b.", device);
     let inputs = golden("inputs.safetensors");
     let [real_a, real_b] = ["real_a", "real_b"].map(|name| tensor::<A::InnerBackend>(&inputs, name, device));
@@ -260,7 +260,9 @@ fn the_script_knows_what_is_drawn() {
 #[test]
 #[ignore = "needs PyTorch: tests/reference/run.sh sets it up, `make test` runs this"]
 fn the_fixtures_are_what_pytorch_says() {
-    for script in ["golden.py", "golden_steps.py", "golden_r1.py", "golden_networks.py", "optimisation.py"] {
+    for script in
+        ["golden.py", "golden_steps.py", "golden_r1.py", "golden_cut.py", "golden_networks.py", "optimisation.py"]
+    {
         let mut check = Command::new("bash");
         check.args(["tests/reference/run.sh", script, "--check"]).current_dir(env!("CARGO_MANIFEST_DIR"));
         let output = check.output().expect("bash runs");
