@@ -131,11 +131,12 @@ impl Animated {
     fn put(&mut self, picture: Picture) -> Result<()> {
         let milliseconds = self.milliseconds.pop_front().context("a frame that nobody asked for")?;
         if self.writer.is_none() {
-            let Animation { frames, plays, .. } = self.animation;
+            let Animation { frames, plays, has_holes, .. } = self.animation;
             let target = self.target.display();
             let out = Partial::create(&self.target).with_context(|| format!("cannot write {target}"))?;
             let size = (picture.width, picture.height);
-            self.writer = Some(AnimationWriter::new(out, self.format, size, frames, plays)?);
+            let writer = AnimationWriter::new(out, self.format, size, frames, plays)?;
+            self.writer = Some(writer.expecting_holes(has_holes));
         }
         match &mut self.writer {
             Some(writer) => Ok(writer.write(Frame { picture, milliseconds })?),

@@ -38,6 +38,8 @@ pub struct Animation {
     pub frames: u32,
     /// How often it is played; 0 is for ever.
     pub plays: u32,
+    /// Whether something can be seen through in one of the frames.
+    pub has_holes: bool,
     /// What was converted, assumed or missing, in whole sentences.
     pub notes: Vec<String>,
 }
@@ -102,11 +104,12 @@ impl Animation {
     fn open_within(bytes: &[u8], most_pixels: u64) -> Result<Option<Self>, ImageError> {
         let Ok(kind @ (Kind::Gif | Kind::WebP | Kind::Png)) = sniff::kind(bytes) else { return Ok(None) };
         let notes = Vec::new();
-        let mut animation = Self { bytes: bytes.into(), kind, width: 0, height: 0, frames: 0, plays: 0, notes };
+        let bytes = bytes.into();
+        let mut animation = Self { bytes, kind, width: 0, height: 0, frames: 0, plays: 0, has_holes: false, notes };
         let Some(frames) = animation.decoder()? else { return Ok(None) };
         let of_one = area(animation.width, animation.height);
         for frame in frames {
-            frame?;
+            animation.has_holes |= !frame?.picture.is_opaque();
             animation.frames += 1;
             if u64::from(animation.frames) * of_one > most_pixels {
                 return Err(ImageError::TooLong { width: animation.width, height: animation.height });
@@ -198,6 +201,7 @@ pub struct AnimationWriter<W: Write> {
     encoder: Encoder,
     width: u32,
     height: u32,
+    has_holes: bool,
 }
 
 enum Encoder {
@@ -254,7 +258,13 @@ impl<W: Write> AnimationWriter<W> {
                 Encoder::Png(Box::new(encoder.write_header().map_err(failed)?))
             }
         };
-        Ok(Self { out, fresh, encoder, width, height })
+        Ok(Self { out, fresh, encoder, width, height, has_holes: false })
+    }
+
+    /// With holes to come, every frame of a GIF has a transparent colour: some programs, Pillow among them, see none in
+    /// later frames when the first has none.
+    pub fn expecting_holes(self, has_holes: bool) -> Self {
+        Self { has_holes, ..self }
     }
 
     /// Adds a frame.
@@ -270,7 +280,7 @@ impl<W: Write> AnimationWriter<W> {
             Encoder::Gif(encoder, waiting) => {
                 let has_hole = pixels.iter().skip(3).step_by(4).any(|alpha| quantise::is_hole(*alpha));
                 if let Some(before) = waiting.replace(frame) {
-                    write_gif(encoder, &before, has_hole)?;
+                    write_gif(encoder, &before, has_hole, self.has_holes)?;
                 }
             }
             Encoder::Png(writer) => {
@@ -290,7 +300,7 @@ impl<W: Write> AnimationWriter<W> {
         match self.encoder {
             Encoder::Gif(mut encoder, waiting) => {
                 if let Some(last) = waiting {
-                    write_gif(&mut encoder, &last, false)?;
+                    write_gif(&mut encoder, &last, false, self.has_holes)?;
                 }
                 encoder.into_inner().map_err(failed)?;
             }
@@ -308,9 +318,9 @@ impl<W: Write> AnimationWriter<W> {
 
 /// Writes a frame, which goes before the next one if that has holes: it would be seen through them. Programs that clear
 /// its place to the file's background do not when it has a transparent colour itself.
-fn write_gif(encoder: &mut gif::Encoder<Fresh>, frame: &Frame, goes: bool) -> Result<(), ImageError> {
+fn write_gif(encoder: &mut gif::Encoder<Fresh>, frame: &Frame, goes: bool, has_holes: bool) -> Result<(), ImageError> {
     let Frame { picture: Picture { width, height, pixels }, milliseconds } = frame;
-    let quantise::Coloured { palette, numbers, transparent } = quantise::coloured(pixels, goes);
+    let quantise::Coloured { palette, numbers, transparent } = quantise::coloured(pixels, goes || has_holes);
     let mut coloured = gif::Frame {
         // Both fit: checked when the encoder was made.
         width: *width as u16,
@@ -366,11 +376,16 @@ mod tests {
         }
     }
 
-    /// Some programs, Pillow among them, clear a frame's place to the file's background unless the frame has a transparent
-    /// colour.
     #[test]
     fn a_frame_before_holes_goes_and_has_a_transparent_colour() {
-        let mut writer = AnimationWriter::new(Vec::new(), AnimationFormat::Gif, (20, 15), 3, 0).expect("a writer");
+        [true, false].into_iter().for_each(frames_before_holes);
+    }
+
+    /// Some programs, Pillow among them, clear a frame's place to the file's background unless the frame has a transparent
+    /// colour.
+    fn frames_before_holes(told: bool) {
+        let writer = AnimationWriter::new(Vec::new(), AnimationFormat::Gif, (20, 15), 3, 0).expect("a writer");
+        let mut writer = writer.expecting_holes(told);
         let many = (0..300_u32).flat_map(|i| [(i * 37) as u8, (i * 59) as u8, (i * 83) as u8, 255]);
         let full = Picture { width: 20, height: 15, pixels: many.collect() };
         let mut holes = full.clone();
@@ -385,8 +400,10 @@ mod tests {
             found.push((frame.dispose, frame.transparent.is_some()));
         }
         use gif::DisposalMethod::{Background, Keep};
-        assert_eq!(found, [(Keep, false), (Background, true), (Keep, true)]);
-        let frames = Animation::open(&file).expect("whole").expect("animated").frames().expect("opened");
+        assert_eq!(found, [(Keep, told), (Background, true), (Keep, true)]);
+        let animation = Animation::open(&file).expect("whole").expect("animated");
+        assert!(animation.has_holes);
+        let frames = animation.frames().expect("opened");
         let alphas: Vec<u8> = frames.map(|frame| frame.expect("whole").picture.pixels[3]).collect();
         assert_eq!(alphas, [255, 255, 0]);
     }
