@@ -15,13 +15,14 @@ where
     A: AutodiffBackend + Kernels,
     A::InnerBackend: Kernels,
 {
-    /// Real, translated and reconstructed pictures of the first test pairs (training ones where there are no others).
+    /// Real, translated and reconstructed test pictures (training ones where there are no others).
     pub(super) async fn preview<H: Host>(&self, host: &H, device: &A::Device) {
         let recipe = Recipe::new(&self.trainer.config);
-        let fixed = |test: &[Source], train: &[Source]| -> Vec<Picture> {
-            let chosen = if test.is_empty() { train } else { test };
-            let decoded = chosen.iter().filter_map(|source| source.picture().ok());
-            decoded.take(self.rows as usize).map(|picture| recipe.fixed(picture)).collect()
+        let fixed = |test: &[Source], train: &[Source]| {
+            spread(if test.is_empty() { train } else { test }, self.rows as usize)
+                .into_iter()
+                .map(|picture| recipe.fixed(picture))
+                .collect::<Vec<_>>()
         };
         let generators = self.trainer.frozen_generators();
         let (mut cells, mut buffers) = (Vec::new(), Vec::new());
@@ -59,5 +60,34 @@ where
             }
         }
         host.emit(Envelope::with(Event::Preview { step: self.trainer.step, cells }, buffers));
+    }
+}
+
+/// As many pictures at even distances: neighbours in a list are often alike. In place of one that cannot be read the next one.
+fn spread(sources: &[Source], count: usize) -> Vec<Picture> {
+    let parts = (0..count).map(|part| &sources[part * sources.len() / count..(part + 1) * sources.len() / count]);
+    parts
+        .filter_map(|part| {
+            let (before, after) = part.split_at(part.len() / 2);
+            after.iter().chain(before).find_map(|source| source.picture().ok())
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn previews_show_pictures_from_the_whole_list() {
+        let file = |level| Picture::filled(1, 1, [level, 0, 0, 255]).encode_png().expect("a picture");
+        let mut sources: Vec<_> = (0..30).map(|level| Source::from_bytes(level.to_string(), file(level))).collect();
+        sources[15] = Source::from_bytes("broken".into(), b"no picture".to_vec());
+        let levels = |sources: &[Source], count| -> Vec<u8> {
+            spread(sources, count).iter().map(|picture| picture.pixels[0]).collect()
+        };
+        assert_eq!(levels(&sources, 3), [5, 16, 25]);
+        assert_eq!(levels(&sources[..2], 3), [0, 1], "no picture twice");
+        assert!(levels(&[], 3).is_empty());
     }
 }

@@ -19,7 +19,9 @@ const options = {
   net_g: "mobile-resnet",
   ngf: 4,
   n_blocks: 1,
+  downsample: "blurred",
   upsample: "resize",
+  skip: true,
   dropout: true,
   n_layers: 2,
   ndf: 4,
@@ -29,20 +31,25 @@ const options = {
   init_gain: 0.5,
   gan_mode: "wgangp",
   lambda_gp: 5,
+  lambda_r1: 0.5,
   lambda_a: 6,
   lambda_b: 7,
   lambda_identity: 0.25,
+  lambda_decay_to: 0.5,
   pool_size: 3,
   batch_size: 2,
   accumulate: 2,
   steps: 3,
   learning_rate: 0.0003,
+  lr_d: 0.0002,
   decay_from: 0.25,
   end_at_zero: true,
   lr_policy: "step",
   lr_decay_steps: 2,
   warmup_steps: 1,
+  warmup_d: 1,
   beta1: 0.4,
+  beta2: 0.99,
   clip_grad: 1.5,
   ema: 0.9,
   checkpoint_activations: true,
@@ -50,6 +57,20 @@ const options = {
 };
 /** The same for those that would leave other options without a meaning. */
 const others = { net_d: "pixel", norm: "none" };
+/** And those of a one-sided training. */
+const oneSided = {
+  model: "cut",
+  net_f: "sample",
+  net_f_nc: 16,
+  lambda_gan: 0.5,
+  lambda_nce: 2,
+  nce_idt: false,
+  nce_layers: "0,4",
+  nce_t: 0.1,
+  num_patches: 16,
+  nce_includes_all_negatives_from_minibatch: true,
+  flip_equivariance: true,
+};
 
 /** The keys of a flat TOML file. */
 function keys(toml) {
@@ -65,7 +86,7 @@ test("every option is set by its control, goes out and in as a file, and a train
   const { page, errors } = await visit(t, browser, address, { init: listenIn });
   await setTraining(page, "quick", { ...options, ...others });
   const ids = await page.locator("#settings [id^=train-]").evaluateAll((all) => all.map(({ id }) => id.slice(6)));
-  assert.deepEqual(ids.sort(), Object.keys({ ...options, ...others }).sort(), "no option is left out here");
+  assert.deepEqual(ids.sort(), Object.keys({ ...options, ...others, ...oneSided }).sort(), "no option is left out here");
   assert.match(await page.locator("#settings summary").first().innerText(), /^Pictures +7 changed$/);
   const saved = await save(page, "#save-settings");
   assert.match(saved.name, /\.toml$/);
@@ -88,6 +109,19 @@ test("every option is set by its control, goes out and in as a file, and a train
   assert.deepEqual([stopped.step, stopped.trouble], [3, null]);
   const { Train } = (await page.evaluate(() => window.asked)).find((command) => command.Train);
   holds(Train.config, options);
+  assert.deepEqual(errors, []);
+});
+
+test("every option of a one-sided training is set, and the training obeys", async (t) => {
+  const { page, errors } = await visit(t, browser, address, { init: listenIn });
+  await setTraining(page, "quick", { ...oneSided, steps: 3 });
+  const saved = await save(page, "#save-settings");
+  holds(keys(saved.bytes.toString()), oneSided);
+  await page.click("#train-start");
+  const stopped = await hears(page, "Stopped", { timeout: 300_000 });
+  assert.deepEqual([stopped.step, stopped.trouble], [3, null]);
+  const { Train } = (await page.evaluate(() => window.asked)).find((command) => command.Train);
+  holds(Train.config, oneSided);
   assert.deepEqual(errors, []);
 });
 
