@@ -559,6 +559,10 @@ impl TrainConfig {
             return Err(format!("skip is for residual generators; {} has skips of its own.", self.net_g.as_str()));
         }
         if self.is_one_sided() {
+            // Its operations, for each backend, would make the worker a twelfth larger.
+            if cfg!(target_family = "wasm") {
+                return Err([self.model.as_str(), " trains on the command line; in the page CycleGAN does."].concat());
+            }
             self.check_one_sided()?;
         }
         let multiple = self.multiple();

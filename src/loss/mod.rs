@@ -7,6 +7,7 @@ mod adversary;
 #[cfg(test)]
 mod derivatives;
 pub mod diff_augment;
+#[cfg(not(target_family = "wasm"))]
 pub mod patch_nce;
 mod penalty;
 

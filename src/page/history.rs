@@ -5,9 +5,6 @@ use crate::protocol::Losses;
 /// The four curves that are drawn, each for both directions.
 pub const CURVES: [&str; 4] = ["Adversarial", "Cycle", "Identity", "Discriminator"];
 
-/// The same of a one-sided training, by their names in CUT's code, each for one direction.
-pub const ONE_SIDED: [&str; 4] = ["G_GAN", "NCE", "NCE_Y", "D"];
-
 /// More points than this are never kept: neighbours are averaged and the spacing doubles.
 const MOST_POINTS: usize = 1024;
 
@@ -33,18 +30,12 @@ impl History {
     /// Adds the losses of one step.
     pub fn push(&mut self, step: u64, losses: &Losses) {
         let pair = |a: f32, b: f32| [f64::from(a), f64::from(b)];
-        let one = |value: f32| [f64::from(value), f64::NAN];
-        let values = match losses.nce {
-            Some(nce) => {
-                [losses.adversarial_ab, nce, losses.nce_y.unwrap_or(f32::NAN), losses.discriminator_b].map(one)
-            }
-            None => [
-                pair(losses.adversarial_ab, losses.adversarial_ba),
-                pair(losses.cycle_a, losses.cycle_b),
-                pair(losses.identity_b, losses.identity_a),
-                pair(losses.discriminator_b, losses.discriminator_a),
-            ],
-        };
+        let values = [
+            pair(losses.adversarial_ab, losses.adversarial_ba),
+            pair(losses.cycle_a, losses.cycle_b),
+            pair(losses.identity_b, losses.identity_a),
+            pair(losses.discriminator_b, losses.discriminator_a),
+        ];
         self.spacing = self.spacing.max(1);
         match self.points.last_mut() {
             Some(last) if self.filled < self.spacing => {

@@ -1,6 +1,5 @@
 //! Shows the Train place.
 
-use wasm_bindgen::JsCast;
 use web_sys::{
     Event, HtmlButtonElement, HtmlCanvasElement, HtmlElement, HtmlInputElement, HtmlOptionElement, HtmlSelectElement,
 };
@@ -8,7 +7,7 @@ use web_sys::{
 use super::{
     app::send,
     chart, dom, format,
-    history::{CURVES, ONE_SIDED},
+    history::CURVES,
     inspector_view::{self, InspectorView},
     models::Origin,
     settings_view::{self, SettingsView},
@@ -154,8 +153,7 @@ impl TrainView {
                     dom::append(&select, &[&option]);
                 }
             }
-            let is_missing = way == 1 && training.config.is_one_sided();
-            select.set_disabled(is_missing || training.phase.is_active() || training.imported.is_some());
+            select.set_disabled(training.phase.is_active() || training.imported.is_some());
             if select.value() != training.starts[way] {
                 select.set_value(&training.starts[way]);
             }
@@ -187,8 +185,7 @@ impl TrainView {
             Phase::Running | Phase::Paused => ("The first previews come soon.".into(), None),
             _ => {
                 let [a, b] = training.domains();
-                let back = if training.config.is_one_sided() { "" } else { " and back" };
-                let text = ["It learns to turn ", a, " into ", b, back, ". Start, and watch it here."];
+                let text = ["Two generators learn to turn ", a, " into ", b, " and back. Start, and watch them here."];
                 (text.concat(), None)
             }
         };
@@ -252,36 +249,22 @@ impl TrainView {
         self.drawn_at = now;
         let [a, b] = training.domains();
         let ways = [[a, " → ", b].concat(), [b, " → ", a].concat()];
-        let is_one_sided = training.config.is_one_sided();
-        dom::show(&dom::html("legend-ba"), !is_one_sided);
-        let names = if is_one_sided { ONE_SIDED } else { CURVES };
         for (id, way) in ["legend-ab", "legend-ba"].iter().zip(&ways) {
             dom::text(&dom::html(id), way);
         }
         let svgs =
             [0, 1, 2, 3].map(|index: usize| dom::by_id::<web_sys::Element>(&["chart-", &index.to_string()].concat()));
         let sizes = svgs.each_ref().map(chart::size);
-        for (index, ((name, svg), size)) in names.iter().zip(&svgs).zip(sizes).enumerate() {
+        for (index, ((name, svg), size)) in CURVES.iter().zip(&svgs).zip(sizes).enumerate() {
             let number = index.to_string();
             let curves = [0, 1].map(|way| training.history.curve(index, way, training.smoothing));
-            let (mut now, mut label) = (String::new(), [*name, " loss"].concat());
-            for (curve, way) in curves.iter().zip(&ways) {
-                if let Some((_, value)) = curve.last() {
-                    let value = format::short(*value);
-                    now = if now.is_empty() { value.clone() } else { [&now, " / ", &value].concat() };
-                    label = [&label, ". ", way, ": ", &value].concat();
-                }
-            }
+            let last = |way: usize| curves[way].last().map(|(_, value)| format::short(*value)).unwrap_or_default();
+            let [ab, ba] = [last(0), last(1)];
+            let now = if training.history.is_empty() { String::new() } else { [&ab, " / ", &ba].concat() };
             dom::text(&dom::html(&["chart-now-", &number].concat()), &now);
-            dom::attribute(svg, "aria-label", &label);
-            if let (Some(figure), Some(caption)) = (svg.parent_element(), svg.previous_sibling()) {
-                if let Some(title) = caption.first_child() {
-                    title.set_text_content(Some(&[name, " "].concat()));
-                }
-                let is_missing = is_one_sided && index == 2 && !training.config.nce_idt;
-                dom::show(&figure.unchecked_into::<HtmlElement>(), !is_missing);
-            }
-            let about = about_curve(index, &training.config);
+            let label = [*name, " loss. ", &ways[0], ": ", &ab, ". ", &ways[1], ": ", &ba, "."].concat();
+            dom::attribute(svg, "aria-label", if now.is_empty() { name } else { &label });
+            let about = about_curve(index, training.config.gan_mode);
             dom::text(&dom::html(&["chart-about-", &number].concat()), about);
             let steps = if training.is_unsized() { training.step.max(1) } else { training.config.steps };
             chart::draw(svg, size, &curves, steps as f64);
@@ -442,19 +425,14 @@ fn show_generators(training: &Training) {
     dom::show(&dom::html("generators"), training.has_generators());
     let [a, b] = training.domains();
     dom::text(&dom::html("generator-ab"), &[a, " → ", b].concat());
-    let back = dom::html("generator-ba");
-    dom::text(&back, &[b, " → ", a].concat());
-    if let Some(row) = back.parent_element() {
-        dom::show(&row.unchecked_into::<HtmlElement>(), !training.config.is_one_sided());
-    }
+    dom::text(&dom::html("generator-ba"), &[b, " → ", a].concat());
 }
 
 /// The training that this machine keeps, and the one that is given as a file.
 fn show_kept(training: &Training) {
     let is_active = training.phase.is_active();
     let so_far = |config: &TrainConfig, step: u64| {
-        let arrow = if config.is_one_sided() { " → " } else { " ⇄ " };
-        let way = [&config.domain_a, arrow, &config.domain_b].concat();
+        let way = [&config.domain_a, " ⇄ ", &config.domain_b].concat();
         [&way, ", step ", &format::grouped(step), " of ", &format::grouped(config.steps)].concat()
     };
     let kept = training.kept.as_ref().filter(|_| !is_active);
@@ -499,10 +477,7 @@ fn show_preview(preview: &Preview, [a, b]: [&str; 2]) {
     head.set_text_content(None);
     let to_b = ["→ ", b].concat();
     let to_a = ["→ ", a].concat();
-    // A one-sided training shows pictures of A and their translations.
-    let columns = COLUMNS.iter().zip([a, &to_b, "back", b, &to_a, "back"]);
-    let columns = columns.filter(|(kind, _)| preview.cells.iter().any(|cell| cell.kind == **kind));
-    for (_, text) in columns.clone() {
+    for text in [a, &to_b, "back", b, &to_a, "back"] {
         let cell = dom::create_text("th", "", text);
         dom::attribute(&cell, "scope", "col");
         dom::append(&head, &[&cell]);
@@ -513,7 +488,7 @@ fn show_preview(preview: &Preview, [a, b]: [&str; 2]) {
     body.set_text_content(None);
     for row in 0..rows {
         let line: HtmlElement = dom::create("tr");
-        for (&kind, _) in columns.clone() {
+        for kind in COLUMNS {
             let entry: HtmlElement = dom::create("td");
             let found =
                 preview.cells.iter().zip(&preview.pixels).find(|(cell, _)| cell.row == row && cell.kind == kind);

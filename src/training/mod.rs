@@ -8,6 +8,7 @@ mod gradients;
 mod init;
 pub mod memory;
 mod networks;
+#[cfg(not(target_family = "wasm"))]
 mod one_sided;
 mod passes;
 pub mod trainer;

@@ -3,9 +3,9 @@
 use burn::module::Module;
 use burn::tensor::backend::Backend;
 
-use crate::config::{Choice, Downsample, NetD, NetG, SAME, TrainConfig};
+use crate::config::{Choice, Downsample, NetD, NetF, NetG, SAME, TrainConfig};
 use crate::model::architecture::{PatchStyle, ResnetStyle};
-use crate::model::{Architecture, Generator, PatchDiscriminator, parameters};
+use crate::model::{Architecture, Generator, Heads, PatchDiscriminator, Spot, parameters};
 use crate::protocol::{Direction, ModelInfo};
 
 /// Pictures are RGB.
@@ -103,6 +103,24 @@ impl TrainConfig {
         };
         let path = if own == SAME { other } else { own };
         path.rsplit(['/', '\\']).next().unwrap_or_default().to_owned()
+    }
+
+    /// Where a one-sided training takes the features that it compares.
+    pub(super) fn spots(&self) -> Vec<Spot> {
+        let architecture = self.generator_architecture();
+        let layers = self.feature_layers().unwrap_or_default();
+        layers.into_iter().filter_map(|layer| architecture.spot(layer)).collect()
+    }
+
+    /// Channels of the features that heads project; `None` without heads.
+    pub(super) fn head_channels(&self) -> Option<Vec<usize>> {
+        let has_heads = self.is_one_sided() && self.net_f == NetF::MlpSample;
+        has_heads.then(|| self.spots().into_iter().map(|spot| spot.channels).collect())
+    }
+
+    /// The projection heads, with all weights zero; `None` where there are none.
+    pub(super) fn heads<B: Backend>(&self, device: &B::Device) -> Option<Heads<B>> {
+        Some(Heads::new(&self.head_channels()?, self.net_f_nc as usize, device))
     }
 }
 

@@ -9,7 +9,7 @@ use rand::RngExt;
 
 use super::passes::Pass;
 use super::{Generators, Gradients};
-use crate::config::{NetF, TrainConfig};
+use crate::config::TrainConfig;
 use crate::kernels::{self, Kernels};
 use crate::loss::{Adversary, patch_nce};
 use crate::model::{Dropout, Feature, Generator, Heads, PatchDiscriminator, Spot};
@@ -20,26 +20,6 @@ const STREAMS: [&str; 2] = ["patches_nce", "patches_nce_y"];
 
 /// What the features of one map are at its places: a tensor a feature.
 type Vectors<B> = Vec<Tensor<B, 4>>;
-
-impl TrainConfig {
-    /// Where a one-sided training takes the features that it compares.
-    pub(super) fn spots(&self) -> Vec<Spot> {
-        let architecture = self.generator_architecture();
-        let layers = self.feature_layers().unwrap_or_default();
-        layers.into_iter().filter_map(|layer| architecture.spot(layer)).collect()
-    }
-
-    /// Channels of the features that heads project; `None` without heads.
-    pub(super) fn head_channels(&self) -> Option<Vec<usize>> {
-        let has_heads = self.is_one_sided() && self.net_f == NetF::MlpSample;
-        has_heads.then(|| self.spots().into_iter().map(|spot| spot.channels).collect())
-    }
-
-    /// The projection heads, with all weights zero; `None` where there are none.
-    pub(super) fn heads<B: Backend>(&self, device: &B::Device) -> Option<Heads<B>> {
-        Some(Heads::new(&self.head_channels()?, self.net_f_nc as usize, device))
-    }
-}
 
 /// The translations of a batch, and what they are to be compared with.
 pub struct Translated<B: Backend> {

@@ -9,7 +9,9 @@ use burn::tensor::backend::{AutodiffBackend, Backend};
 
 use super::adam::Pace;
 use super::exchange::{self, Exchange};
-use super::{Adam, Gradients, ema, one_sided, passes};
+#[cfg(not(target_family = "wasm"))]
+use super::one_sided;
+use super::{Adam, Gradients, ema, passes};
 use crate::config::{LrPolicy, Precision, TrainConfig};
 use crate::image_pool::ImagePool;
 use crate::kernels::{self, Kernels, with_precision};
@@ -264,7 +266,11 @@ where
     ) -> Result<StepLosses<A::InnerBackend>, String> {
         self.agree_on_steps(batches.first())?;
         with_precision(self.precision(batches.first()), || {
-            if self.config.is_one_sided() { self.one_sided_step(batches) } else { self.two_sided_step(batches) }
+            #[cfg(not(target_family = "wasm"))]
+            if self.config.is_one_sided() {
+                return self.one_sided_step(batches);
+            }
+            self.two_sided_step(batches)
         })
     }
 
@@ -288,6 +294,7 @@ where
 
     /// The discriminator learns first, and the generator from what it has become. All that another worker could fail
     /// in comes before anything of this training changes.
+    #[cfg(not(target_family = "wasm"))]
     fn one_sided_step(
         &mut self,
         batches: Vec<[Tensor<A::InnerBackend, 4>; 2]>,

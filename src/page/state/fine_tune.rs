@@ -36,10 +36,7 @@ impl State {
     }
 
     /// Sets what the two generators start from: models' ids, nothing for new weights, or [`SAME`].
-    pub(super) fn start_from(&mut self, mut starts: [String; 2], effects: &mut Vec<Effect>) {
-        if self.training.config.is_one_sided() {
-            starts[1].clear();
-        }
+    pub(super) fn start_from(&mut self, starts: [String; 2], effects: &mut Vec<Effect>) {
         let had_none = self.training.starts.iter().all(String::is_empty);
         let has_none = starts.iter().all(String::is_empty);
         let config = &mut self.training.config;

@@ -350,19 +350,11 @@ impl State {
             Train::Use(direction) => {
                 let (a, b) = (self.training.config.domain_a.clone(), self.training.config.domain_b.clone());
                 self.models.retain(|model| model.origin != Origin::Trained);
-                let ways = if self.training.config.is_one_sided() { 1 } else { 2 };
-                let ways = [Direction::AtoB, Direction::BtoA].into_iter().take(ways);
-                self.models.extend(ways.map(|way| Model::trained(way, &a, &b)));
+                self.models.extend([Direction::AtoB, Direction::BtoA].map(|way| Model::trained(way, &a, &b)));
                 self.place = Place::Translate;
                 self.choose_model(Model::trained(direction, &a, &b).listed.id, effects);
             }
-            message => {
-                let chooses_model = matches!(&message, Train::Set(field, _) if field.name == "model");
-                self.training.update(message);
-                if chooses_model {
-                    self.set_networks();
-                }
-            }
+            message => self.training.update(message),
         }
     }
 

@@ -217,11 +217,9 @@ impl Training {
         missing().or_else(mistake).or_else(|| self.config.check().err())
     }
 
-    /// Whether there are networks that a picture can be taken through, there and back.
+    /// Whether there are networks that a picture can be taken through.
     pub fn has_networks(&self) -> bool {
-        !self.config.is_one_sided()
-            && self.begun.parameters > 0
-            && !matches!(self.phase, Phase::Gathering { .. } | Phase::Starting)
+        self.begun.parameters > 0 && !matches!(self.phase, Phase::Gathering { .. } | Phase::Starting)
     }
 
     /// Whether there are generators to use or save.
@@ -367,15 +365,7 @@ impl Training {
     fn set(&mut self, field: &'static Field, value: &str) {
         let name = field.name;
         if let Some(change) = Changes::of_one(field, value) {
-            if name == "model" {
-                self.config.forget_model();
-            }
             self.config.apply(&change);
-            if self.config.is_one_sided() {
-                // Nothing goes back that could start from anything.
-                self.starts[1].clear();
-                self.config.init_ba.clear();
-            }
             self.mistake.take_if(|(wrong, _)| *wrong == name);
         } else {
             let expected = field.kind.expected();

@@ -1,11 +1,11 @@
 //! The settings of a training as the page shows them: the options of the one list in [`crate::config`], each under a
 //! name for people.
 
-use crate::config::{Downsample, Field, GanMode, Kind, LrPolicy, NetD, NetG, Preprocess, TrainConfig};
+use crate::config::{Field, GanMode, Kind, LrPolicy, NetD, NetG, Preprocess, TrainConfig};
 
 /// The options that can be set, with their names for people. They stand in the order and the groups of
 /// [`TrainConfig::FIELDS`].
-pub const SETTINGS: [(&str, &str); 58] = [
+pub const SETTINGS: [(&str, &str); 46] = [
     ("preprocess", "Bringing to size"),
     ("size", "Image side, px"),
     ("load_size", "Resized to, px"),
@@ -13,19 +13,15 @@ pub const SETTINGS: [(&str, &str); 58] = [
     ("rotate", "Rotation, degrees"),
     ("colour_jitter", "Change of colours"),
     ("diff_augment", "DiffAugment"),
-    ("model", "Model"),
     ("net_g", "Generator"),
     ("ngf", "Generator width"),
     ("n_blocks", "Residual blocks"),
-    ("downsample", "Downsampling"),
     ("upsample", "Upsampling"),
     ("skip", "Skip to the output"),
     ("dropout", "Dropout"),
     ("net_d", "Discriminator"),
     ("ndf", "Discriminator width"),
     ("n_layers", "Discriminator layers"),
-    ("net_f", "Projection heads"),
-    ("net_f_nc", "Their width"),
     ("spectral_norm", "Spectral norm"),
     ("norm", "Normalisation"),
     ("affine", "Affine norms"),
@@ -38,14 +34,6 @@ pub const SETTINGS: [(&str, &str); 58] = [
     ("lambda_b", "Cycle weight of B"),
     ("lambda_identity", "Identity weight"),
     ("lambda_decay_to", "Cycle weights at the end"),
-    ("lambda_gan", "Adversarial weight"),
-    ("lambda_nce", "NCE weight"),
-    ("nce_idt", "Identity NCE"),
-    ("nce_layers", "NCE layers"),
-    ("nce_t", "Temperature"),
-    ("num_patches", "Patches"),
-    ("nce_includes_all_negatives_from_minibatch", "Negatives of the batch"),
-    ("flip_equivariance", "Flip equivariance"),
     ("pool_size", "Image pool"),
     ("batch_size", "Batch size"),
     ("accumulate", "Accumulated passes"),
@@ -83,13 +71,6 @@ pub fn group_title(group: &'static str) -> &'static str {
 pub fn applies(name: &str, config: &TrainConfig) -> bool {
     let is_resnet = matches!(config.net_g, NetG::Resnet | NetG::MobileResnet);
     match name {
-        "net_f" | "net_f_nc" | "lambda_gan" | "lambda_nce" | "num_patches" | "flip_equivariance" => {
-            config.is_one_sided()
-        }
-        _ if name.starts_with("nce_") => config.is_one_sided(),
-        "lambda_a" | "lambda_b" | "lambda_identity" | "lambda_decay_to" | "pool_size" | "checkpoint_activations" => {
-            !config.is_one_sided()
-        }
         "load_size" => matches!(config.preprocess, Preprocess::ResizeAndCrop | Preprocess::ScaleWidthAndCrop),
         "n_blocks" | "upsample" | "skip" => is_resnet,
         "n_layers" => config.net_d == NetD::NLayers,
@@ -131,12 +112,8 @@ fn plain(text: &str) -> String {
 }
 
 /// What a curve shows, in the order of [`CURVES`](crate::page::history::CURVES).
-pub fn about_curve(curve: usize, config: &TrainConfig) -> &'static str {
-    match (curve, config.gan_mode) {
-        (1, _) if config.is_one_sided() => {
-            "How hard a patch is to find in the picture by what became of it. It keeps the scene; it should fall."
-        }
-        (2, _) if config.is_one_sided() => "The same for a picture that already belongs there. It keeps the colours.",
+pub fn about_curve(curve: usize, mode: GanMode) -> &'static str {
+    match (curve, mode) {
         (0, GanMode::Lsgan) => {
             "How well the generators fool the discriminators. About 0.25 means nobody can tell any more."
         }
@@ -166,15 +143,14 @@ pub fn about_curve(curve: usize, config: &TrainConfig) -> &'static str {
 
 /// The side in pixels of the patch that each value of a discriminator's map judges.
 pub fn patch_side(config: &TrainConfig) -> u32 {
-    // From the back: two 4×4 convolutions, then the halvings, each of 4×4 or, with a 3×3 blur behind it, of 6×6.
-    let halving = if config.downsample == Downsample::Blurred { 6 } else { 4 };
-    config.patch_layers().map_or(1, |layers| (0..layers.min(16)).fold(7, |side: u32, _| 2 * (side - 1) + halving))
+    // From the back: two 4×4 convolutions, then the halvings.
+    config.patch_layers().map_or(1, |layers| (0..layers.min(16)).fold(7, |side: u32, _| 2 * (side - 1) + 4))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{Choice, ModelKind};
+    use crate::config::Choice;
 
     /// Set elsewhere in the page, or by the page itself.
     const ELSEWHERE: [&str; 14] = [
@@ -223,9 +199,6 @@ mod tests {
         let config = TrainConfig::default();
         assert!(applies("n_blocks", &config) && applies("decay_from", &config) && applies("load_size", &config));
         assert!(!applies("lambda_gp", &config) && !applies("lr_decay_steps", &config));
-        let cut = TrainConfig { model: ModelKind::Cut, ..config.clone() };
-        assert!(applies("nce_layers", &cut) && !applies("nce_layers", &config));
-        assert!(!applies("lambda_a", &cut) && applies("lambda_a", &config));
         let other = TrainConfig {
             net_g: NetG::Unet128,
             net_d: NetD::Pixel,
@@ -249,8 +222,6 @@ mod tests {
     #[test]
     fn patches_are_as_large_as_in_the_paper() {
         let side = |net_d, n_layers| patch_side(&TrainConfig { net_d, n_layers, ..TrainConfig::default() });
-        let blurred = TrainConfig { downsample: Downsample::Blurred, ..TrainConfig::default() };
-        assert_eq!(patch_side(&blurred), 84);
         assert_eq!([side(NetD::Basic, 9), side(NetD::NLayers, 1), side(NetD::NLayers, 5)], [70, 16, 286]);
         assert_eq!(side(NetD::Pixel, 3), 1);
     }
