@@ -187,7 +187,7 @@ impl TrainView {
             Phase::Running | Phase::Paused => ("The first previews come soon.".into(), None),
             _ => {
                 let [a, b] = training.domains();
-                let back = if training.config.is_one_sided() { "" } else { " and back" };
+                let back = if training.is_one_sided() { "" } else { " and back" };
                 let text = ["It learns to turn ", a, " into ", b, back, ". Start, and watch it here."];
                 (text.concat(), None)
             }
@@ -252,7 +252,7 @@ impl TrainView {
         self.drawn_at = now;
         let [a, b] = training.domains();
         let ways = [[a, " → ", b].concat(), [b, " → ", a].concat()];
-        let is_one_sided = training.config.is_one_sided();
+        let is_one_sided = training.is_one_sided();
         dom::show(&dom::html("legend-ba"), !is_one_sided);
         let names = if is_one_sided { ONE_SIDED } else { CURVES };
         for (id, way) in ["legend-ab", "legend-ba"].iter().zip(&ways) {
@@ -278,10 +278,10 @@ impl TrainView {
                 if let Some(title) = caption.first_child() {
                     title.set_text_content(Some(&[name, " "].concat()));
                 }
-                let is_missing = is_one_sided && index == 2 && !training.config.nce_idt;
+                let is_missing = is_one_sided && curves[0].is_empty() && !training.history.is_empty();
                 dom::show(&figure.unchecked_into::<HtmlElement>(), !is_missing);
             }
-            let about = about_curve(index, &training.config);
+            let about = about_curve(index, training.config.gan_mode, is_one_sided);
             dom::text(&dom::html(&["chart-about-", &number].concat()), about);
             let steps = if training.is_unsized() { training.step.max(1) } else { training.config.steps };
             chart::draw(svg, size, &curves, steps as f64);
@@ -445,7 +445,7 @@ fn show_generators(training: &Training) {
     let back = dom::html("generator-ba");
     dom::text(&back, &[b, " → ", a].concat());
     if let Some(row) = back.parent_element() {
-        dom::show(&row.unchecked_into::<HtmlElement>(), !training.config.is_one_sided());
+        dom::show(&row.unchecked_into::<HtmlElement>(), !training.is_one_sided());
     }
 }
 

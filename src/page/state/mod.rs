@@ -350,7 +350,7 @@ impl State {
             Train::Use(direction) => {
                 let (a, b) = (self.training.config.domain_a.clone(), self.training.config.domain_b.clone());
                 self.models.retain(|model| model.origin != Origin::Trained);
-                let ways = if self.training.config.is_one_sided() { 1 } else { 2 };
+                let ways = if self.training.is_one_sided() { 1 } else { 2 };
                 let ways = [Direction::AtoB, Direction::BtoA].into_iter().take(ways);
                 self.models.extend(ways.map(|way| Model::trained(way, &a, &b)));
                 self.place = Place::Translate;

@@ -85,6 +85,8 @@ pub struct Begun {
     pub parameters: u64,
     /// Steps that it will take in all.
     pub steps: u64,
+    /// Whether there is one generator.
+    pub is_one_sided: bool,
 }
 
 /// The Train place.
@@ -219,9 +221,14 @@ impl Training {
 
     /// Whether there are networks that a picture can be taken through, there and back.
     pub fn has_networks(&self) -> bool {
-        !self.config.is_one_sided()
+        !self.begun.is_one_sided
             && self.begun.parameters > 0
             && !matches!(self.phase, Phase::Gathering { .. } | Phase::Starting)
+    }
+
+    /// Whether the training that is shown, or else the next one, has one generator.
+    pub fn is_one_sided(&self) -> bool {
+        if self.begun.steps > 0 { self.begun.is_one_sided } else { self.config.is_one_sided() }
     }
 
     /// Whether there are generators to use or save.
@@ -460,7 +467,8 @@ impl Training {
             Event::TrainingStarted { step, steps, images_a, images_b, parameters, .. } => {
                 self.step = step;
                 self.config.steps = steps;
-                self.begun = Begun { images_a, images_b, parameters, steps };
+                let is_one_sided = self.config.is_one_sided();
+                self.begun = Begun { images_a, images_b, parameters, steps, is_one_sided };
                 if self.phase == Phase::Starting {
                     self.phase = Phase::Running;
                 }

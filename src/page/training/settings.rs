@@ -130,13 +130,14 @@ fn plain(text: &str) -> String {
     plain.replace('`', "")
 }
 
-/// What a curve shows, in the order of [`CURVES`](crate::page::history::CURVES).
-pub fn about_curve(curve: usize, config: &TrainConfig) -> &'static str {
-    match (curve, config.gan_mode) {
-        (1, _) if config.is_one_sided() => {
+/// What a curve shows, in the order of [`CURVES`](crate::page::history::CURVES) or
+/// [`ONE_SIDED`](crate::page::history::ONE_SIDED).
+pub fn about_curve(curve: usize, mode: GanMode, is_one_sided: bool) -> &'static str {
+    match (curve, mode) {
+        (1, _) if is_one_sided => {
             "How hard a patch is to find in the picture by what became of it. It keeps the scene; it should fall."
         }
-        (2, _) if config.is_one_sided() => "The same for a picture that already belongs there. It keeps the colours.",
+        (2, _) if is_one_sided => "The same for a picture that already belongs there. It keeps the colours.",
         (0, GanMode::Lsgan) => {
             "How well the generators fool the discriminators. About 0.25 means nobody can tell any more."
         }
