@@ -3,7 +3,7 @@
 
 use burn::backend::{Autodiff, Flex};
 use burn::tensor::{Distribution, Tensor};
-use cyclegan::config::TrainConfig;
+use cyclegan::config::{Downsample, ModelKind, TrainConfig, Upsample};
 use cyclegan::training::checkpoint::CheckpointError;
 use cyclegan::training::{Trainer, memory};
 use cyclegan::weights::{Storage, WeightError, WeightFile};
@@ -48,6 +48,12 @@ fn a_training_takes_what_was_estimated_and_a_checkpoint_cannot_ask_for_more_than
         assert!((0.75..1.25).contains(&ratio), "{peak} bytes instead of {estimated}: {config:?}");
         peak
     };
+    for (model, nce_idt) in [(ModelKind::FastCut, false), (ModelKind::Cut, true)] {
+        let (downsample, upsample) = (Downsample::Blurred, Upsample::Blurred);
+        let one_sided =
+            TrainConfig { model, nce_idt, downsample, upsample, n_blocks: 5, net_f_nc: 32, ..config(64, 16) };
+        estimated(one_sided);
+    }
     estimated(TrainConfig { batch_size: 2, accumulate: 2, ema: 0.9, ..config(32, 16) });
     for (size, ngf) in [(48, 12), (64, 16)] {
         let kept = config(size, ngf);

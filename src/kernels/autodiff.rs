@@ -14,7 +14,8 @@ use super::{Activation, Geometry, Goal, Kernels, Precision, portable};
 /// Both directions of a convolution share one record of what backward needs.
 #[derive(Debug, Clone)]
 struct ConvState {
-    input: NodeId,
+    /// Kept for the gradient of a weight that is learned: a judge that is fixed and a blur keep no maps.
+    input: Option<NodeId>,
     weight: NodeId,
     geometry: Geometry,
     input_size: [usize; 2],
@@ -36,7 +37,7 @@ fn register<B: Kernels, const N: usize>(
 ) {
     let grad = grads.consume::<B>(&ops.node);
     let state = ops.state;
-    let input: FloatTensor<B> = checkpointer.retrieve_node_output(state.input);
+    let input: Option<FloatTensor<B>> = state.input.map(|input| checkpointer.retrieve_node_output(input));
     let weight: FloatTensor<B> = checkpointer.retrieve_node_output(state.weight);
     let mut parents = ops.parents.into_iter();
     let [to_input, to_weight, to_bias] = [(); 3].map(|()| parents.next().flatten());
@@ -46,7 +47,7 @@ fn register<B: Kernels, const N: usize>(
     if let Some(node) = to_input {
         grads.register::<B>(node.id, input_grad(grad.clone(), weight.clone(), &state));
     }
-    if let Some(node) = to_weight {
+    if let (Some(node), Some(input)) = (to_weight, input) {
         grads.register::<B>(node.id, weight_grad(input, grad, weight, &state));
     }
 }
@@ -184,7 +185,7 @@ macro_rules! record {
         match $step.prepare::<C>([$input.node.clone(), $weight.node.clone() $(, $bias.node.clone())?]).compute_bound().stateful() {
             OpsKind::Tracked(mut prep) => {
                 let state = ConvState {
-                    input: prep.checkpoint(&$input),
+                    input: $weight.is_tracked().then(|| prep.checkpoint(&$input)),
                     weight: prep.checkpoint(&$weight),
                     geometry: $geometry,
                     input_size: $input_size,

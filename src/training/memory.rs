@@ -61,13 +61,18 @@ fn maps(config: &TrainConfig, generator: Architecture, discriminator: Architectu
     if config.is_one_sided() {
         // The pass that translates, and as much of another as there are features to compare.
         let samples = if config.nce_idt { 2.0 } else { 1.0 };
-        let encoder = if let Architecture::Resnet { ngf, .. } = generator { 4.0 * ngf as f64 } else { 0.0 };
-        return samples * (2.0 * kept(generator) - encoder) + kept(discriminator);
+        let Architecture::Resnet { ngf, n_blocks, style, .. } = generator else { return samples * kept(generator) };
+        let [encoder, block, decoder] = resnet(style);
+        // The encoder has the first three stages.
+        let last = config.spots().last().map_or(0, |spot| spot.stage);
+        let blocks = last.saturating_sub(2).min(n_blocks) as f64;
+        let compared = encoder + blocks * block + if last > 2 + n_blocks { decoder } else { 0.0 };
+        return samples * (kept(generator) + ngf as f64 * compared) + kept_fixed(discriminator);
     }
     // Translation and identity, then the way back: of two generators.
     let together = if config.lambda_identity == 0.0 { 1.0 } else { 2.0 };
     let samples = 2.0 * (together + 1.0);
-    let judged = 2.0 * kept(discriminator);
+    let judged = 2.0 * kept_fixed(discriminator);
     if config.checkpoint_activations {
         let (between, largest) = segments(generator);
         // Between the segments everything, within them one at a time, or else the discriminators.
@@ -81,10 +86,8 @@ fn maps(config: &TrainConfig, generator: Architecture, discriminator: Architectu
 fn kept(architecture: Architecture) -> f64 {
     match architecture {
         Architecture::Resnet { ngf, n_blocks, style, .. } => {
-            // Stem and decoder 2 maps of the full size each, the layers between them half and a quarter of that, and a
-            // block 4 maps of a quarter, twice as many where it is separable.
-            let block = if style.separable { 2.0 } else { 1.0 };
-            ngf as f64 * (2.0 + 1.0 + 0.5 + block * n_blocks as f64 + 1.0 + 2.0) + 2.0 * CHANNELS
+            let [encoder, block, decoder] = resnet(style);
+            ngf as f64 * (encoder + block * n_blocks as f64 + decoder) + 2.0 * CHANNELS
         }
         Architecture::Unet { ngf, halvings, .. } => {
             // Of a level 2 maps on the way down, the same joined with what comes up (3), and what comes out above (2).
@@ -93,14 +96,31 @@ fn kept(architecture: Architecture) -> f64 {
             (1..=halvings).map(level).sum::<f64>() + 2.0 * CHANNELS
         }
         Architecture::Patch { ndf, style: PatchStyle { pixel: true, .. }, .. } => 6.0 * ndf as f64,
-        Architecture::Patch { ndf, n_layers, .. } => {
+        Architecture::Patch { ndf, n_layers, style, .. } => {
             let layer = |layer: usize| {
                 let side = 0.5f64.powi(layer.min(n_layers - 1) as i32 + 1);
-                2.0 * ndf as f64 * (1 << layer.min(3)) as f64 * side * side
+                // What a blur halves is kept as large as it was.
+                let maps = if style.blurred && layer < n_layers { 5.0 } else { 2.0 };
+                maps * ndf as f64 * (1 << layer.min(3)) as f64 * side * side
             };
             (0..=n_layers).map(layer).sum()
         }
     }
+}
+
+/// The same of a discriminator that does not learn, whose convolutions keep no inputs.
+fn kept_fixed(architecture: Architecture) -> f64 {
+    let Architecture::Patch { style, .. } = architecture else { return kept(architecture) };
+    kept(architecture) * if style.blurred { 0.8 } else { 0.5 }
+}
+
+/// The same of a residual generator's encoder, a block and the decoder, for a width of 1.
+fn resnet(style: ResnetStyle) -> [f64; 3] {
+    // Stem and decoder 2 maps of the full size each, the layers between them half and a quarter of that, and a block 4
+    // maps of a quarter, twice as many where it is separable. Blurs halve and double maps that are kept in their larger size.
+    let down = if style.downsample == Downsample::Blurred { 2.5 + 1.25 } else { 1.0 + 0.5 };
+    let up = if style.upsample == Doubling::Transposed { 1.0 + 2.0 } else { 1.5 + 4.0 };
+    [2.0 + down, if style.separable { 2.0 } else { 1.0 }, up]
 }
 
 /// The same for the inputs of the segments that are computed again, and for the largest of them.
