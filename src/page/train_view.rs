@@ -44,7 +44,8 @@ pub struct TrainView {
 /// Connects the controls of the Train place.
 pub fn connect() {
     let select: HtmlSelectElement = dom::by_id("preset");
-    for preset in PRESETS {
+    // One-sided trainings are the command line's (`TrainConfig::check`).
+    for preset in PRESETS.iter().filter(|preset| !preset.name.ends_with("cut")) {
         let option: HtmlOptionElement = dom::create("option");
         option.set_value(preset.name);
         option.set_text(preset.label);
