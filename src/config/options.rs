@@ -471,7 +471,7 @@ mod tests {
         assert!(said("netG", "resnet_blocks").contains("net_g"), "a number is missing");
         assert_eq!(
             said("preset", "huge"),
-            "there is no preset huge; there are demo, quick, emoji-64, small-128, official"
+            "there is no preset huge; there are demo, quick, emoji-64, small-128, official, fastcut, cut"
         );
     }
 }

@@ -118,7 +118,7 @@ mod tests {
         let metadata = describe(&horse_to_zebra(), Some(Direction::BtoA));
         assert_eq!(understand(&metadata), horse_to_zebra());
         assert_eq!(direction(&metadata), Some(Direction::BtoA));
-        assert_eq!(metadata.len(), 10);
+        assert_eq!(metadata.len(), 11);
     }
 
     #[test]

@@ -153,7 +153,7 @@ mod tests {
     use crate::config::Choice;
 
     /// Set elsewhere in the page, or by the page itself.
-    const ELSEWHERE: [&str; 14] = [
+    const ELSEWHERE: [&str; 26] = [
         "init_ab",
         "init_ba",
         // A page has no weights of discriminators.
@@ -168,6 +168,19 @@ mod tests {
         "preview_every",
         // Browsers offer no tensor cores.
         "precision",
+        // One-sided trainings are the command line's.
+        "model",
+        "downsample",
+        "net_f",
+        "net_f_nc",
+        "lambda_gan",
+        "lambda_nce",
+        "nce_idt",
+        "nce_layers",
+        "nce_t",
+        "num_patches",
+        "nce_includes_all_negatives_from_minibatch",
+        "flip_equivariance",
         // The worker keeps the training by the clock, and the page shows no measurements.
         "checkpoint_every",
         "evaluate_every",
