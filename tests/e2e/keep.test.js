@@ -94,6 +94,8 @@ test("a tab closed at twenty random moments never leaves a training that cannot 
     // A pause writes the training down at once: most of these moments fall into that.
     await page.click("#train-pause");
     await page.waitForTimeout(Math.random() * 120);
+    // On a slow machine none may have got that far: every fourth one does.
+    if (kill % 4 === 3) await hears(page, "Kept", { count: 2 });
     await page.close();
   }
   assert.ok(reached > 5, `only ${reached} steps were kept`);
