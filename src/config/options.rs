@@ -343,14 +343,6 @@ impl TrainConfig {
         self
     }
 
-    /// Gives options that a model brings along their values of the preset back.
-    pub fn forget_model(&mut self) {
-        let preset = Self::preset(&self.preset).unwrap_or_default();
-        for (name, _) in BROUGHT.iter().flat_map(|(_, values)| *values) {
-            self.put(name, &preset.get(name).unwrap_or_default());
-        }
-    }
-
     /// Makes the changes. Another training size keeps the margin that the crop has, unless `load_size` is changed, too.
     pub fn apply(&mut self, changes: &Changes) {
         let before = (u64::from(self.size.max(1)), u64::from(self.load_size));

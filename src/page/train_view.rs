@@ -45,7 +45,8 @@ pub struct TrainView {
 pub fn connect() {
     let select: HtmlSelectElement = dom::by_id("preset");
     // One-sided trainings are the command line's (`TrainConfig::check`).
-    for preset in PRESETS.iter().filter(|preset| !preset.name.ends_with("cut")) {
+    let is_one_sided = |name| TrainConfig::preset(name).is_some_and(|config| config.is_one_sided());
+    for preset in PRESETS.iter().filter(|preset| !is_one_sided(preset.name)) {
         let option: HtmlOptionElement = dom::create("option");
         option.set_value(preset.name);
         option.set_text(preset.label);
